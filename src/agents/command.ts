@@ -1,0 +1,70 @@
+/** An agent's command line: an array with places that are filled in, never a shell's line. */
+import type { AgentSettings } from "../config/schema.ts";
+import { AgentProblem } from "./agent-problem.ts";
+import { presetCommand } from "./presets.ts";
+
+/** What the places stand for. */
+export interface CommandValues {
+  readonly prompt: string;
+  /** Absolute. */
+  readonly promptFile: string;
+  readonly model: string | null;
+  readonly taskId: string;
+  readonly sessionId: string;
+  /** Absolute. */
+  readonly workdir: string;
+}
+
+export interface Command {
+  /** The program and its arguments. */
+  readonly argv: readonly [string, ...string[]];
+  /** False where an argument holds the prompt or names its file. */
+  readonly promptOnStdin: boolean;
+}
+
+/** Linux takes no argument over 128 KiB (MAX_ARG_STRLEN, its final zero byte included). */
+const ARGUMENT_BYTES_MAX = 128 * 1024 - 1;
+const PLACE = /\{(prompt|promptFile|model|taskId|sessionId|workdir)\}/g;
+
+/** The configured command, or the preset's. Throws `BAD_CONFIG` where there is neither. */
+export function commandTemplate(
+  settings: Pick<AgentSettings, "command" | "preset">,
+  model: string | null,
+): readonly [string, ...string[]] {
+  const [program, ...rest] = settings.command ?? presetCommand(settings.preset, model);
+  if (program === undefined || program === "")
+    throw new AgentProblem("BAD_CONFIG", "the agent's command names no program");
+  if (program.startsWith("-"))
+    throw new AgentProblem("BAD_CONFIG", `the agent's command begins with ${program}, which is no program`);
+  return [program, ...rest];
+}
+
+/**
+ * Fills in every `{place}` in one pass: what was filled in is never looked at again. Throws `ARGUMENT_TOO_LONG`, and `BAD_CONFIG` for
+ * a `{model}` that the agent does not have.
+ */
+export function fillIn(template: readonly [string, ...string[]], values: CommandValues): Command {
+  let promptOnStdin = true;
+  const fill = (argument: string): string => {
+    const filled = argument.replace(PLACE, (_place, name: keyof CommandValues) => {
+      if (name === "prompt" || name === "promptFile") promptOnStdin = false;
+      const value = values[name];
+      if (value === null)
+        throw new AgentProblem("BAD_CONFIG", "the agent's command has {model}, but the agent has no model");
+      // No argument can hold a zero byte.
+      return value.replaceAll("\0", "\uFFFD");
+    });
+    const bytes = Buffer.byteLength(filled);
+    if (bytes > ARGUMENT_BYTES_MAX) {
+      throw new AgentProblem(
+        "ARGUMENT_TOO_LONG",
+        `the argument made from ${JSON.stringify(argument.slice(0, 100))} has ${bytes} bytes, and a program can be given at most ` +
+          `${ARGUMENT_BYTES_MAX}: use {promptFile} in the agent's command, or leave {prompt} out and the prompt goes to standard input`,
+      );
+    }
+    return filled;
+  };
+  const [program, ...rest] = template;
+  const argv = [fill(program), ...rest.map(fill)] as const;
+  return { argv: [...argv], promptOnStdin };
+}

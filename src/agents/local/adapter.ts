@@ -1,0 +1,50 @@
+/** Agents on this machine: what `cli` and `spawn` via process share. */
+import type { Method } from "../../core/session.ts";
+import type { AgentAdapter, RunSpec } from "../../dispatcher/ports.ts";
+import { type AdapterContext, agentSettings, reporting } from "../adapter-context.ts";
+import { commandTemplate, fillIn } from "../command.ts";
+import { localEnvironment } from "../environment.ts";
+import { checkLocalProgram } from "./check.ts";
+import type { LocalPlan } from "./run.ts";
+import { LocalRuns } from "./runs.ts";
+import { resolveDirectory, resolveWorkspace } from "./workspace.ts";
+
+export function createLocalAdapter(method: Method, context: AdapterContext): AgentAdapter {
+  const runs = new LocalRuns(context.clock, () => context.config().dataDirectory);
+  return {
+    method,
+    open: (spec, listener) =>
+      runs.open(spec, reporting(context, spec.agent, listener), (directory) => planRun(context, spec, directory)),
+    check: (agent) => checkLocalProgram(context, agent),
+    close: () => runs.close(),
+  };
+}
+
+/** What to start for a session, with the settings of now. Throws an `AgentProblem` where it cannot be started. */
+function planRun(context: AdapterContext, spec: RunSpec, directory: string): LocalPlan {
+  const settings = agentSettings(context, spec.agent);
+  const workdir = workingDirectory(context, spec, directory);
+  const command = fillIn(commandTemplate(settings, spec.model), {
+    prompt: spec.prompt,
+    promptFile: `${directory}/prompt.md`,
+    model: spec.model,
+    taskId: spec.taskId,
+    sessionId: spec.sessionId,
+    workdir,
+  });
+  return {
+    ...command,
+    workdir,
+    killGraceMs: settings.killGraceMs,
+    maxOutputBytes: settings.maxOutputBytes,
+    env: (mark) => localEnvironment(context.environment, settings, { ...spec.env, JARVIS_RUN_MARK: mark }),
+  };
+}
+
+/** A task may only name what the config allows; the agent's own `workdir` is the config. */
+function workingDirectory(context: AdapterContext, spec: RunSpec, directory: string): string {
+  const { workspaceRoots, dataDirectory } = context.config();
+  if (spec.workspace !== null) return resolveWorkspace(spec.workspace, workspaceRoots, dataDirectory);
+  const { workdir } = agentSettings(context, spec.agent);
+  return workdir === undefined ? directory : resolveDirectory(workdir, "workdir");
+}

@@ -1,0 +1,70 @@
+/** Whether an agent's program is on this machine, without starting what it is there for. */
+import { accessSync, constants, statSync } from "node:fs";
+import { delimiter, isAbsolute, join } from "node:path";
+import type { AgentSettings } from "../../config/schema.ts";
+import { type AdapterContext, agentSettings } from "../adapter-context.ts";
+import { AgentProblem } from "../agent-problem.ts";
+import { commandTemplate } from "../command.ts";
+import { localEnvironment } from "../environment.ts";
+import { resolveDirectory } from "./workspace.ts";
+
+const VERSION_TIMEOUT_MS = 20_000;
+
+/** `null` = it is there; of a known program also that it can say its version. */
+export async function checkLocalProgram(context: AdapterContext, agent: string): Promise<string | null> {
+  const missing = findMissing(context, agent);
+  if (missing !== null) return missing;
+  const settings = agentSettings(context, agent);
+  // A command of the user's own may take --version for work; a known program does not.
+  return settings.command === undefined && settings.preset !== undefined ? askVersion(context, settings) : null;
+}
+
+/** What can be seen without starting anything; `null` = nothing is missing. */
+export function findMissing(context: AdapterContext, agent: string): string | null {
+  try {
+    const settings = agentSettings(context, agent);
+    const [program] = commandTemplate(settings, settings.model ?? null);
+    if (settings.workdir !== undefined) resolveDirectory(settings.workdir, "workdir");
+    const { PATH } = localEnvironment(context.environment, settings, {});
+    return findProgram(program, PATH ?? "");
+  } catch (error) {
+    if (error instanceof AgentProblem) return error.message;
+    throw error;
+  }
+}
+
+function findProgram(program: string, path: string): string | null {
+  if (program.includes("/")) {
+    // A relative one starts in the workspace, which every task brings along.
+    if (!isAbsolute(program) || isExecutable(program)) return null;
+    return `${program} is not there, or is not an executable file`;
+  }
+  const directories = path.split(delimiter).filter((directory) => directory !== "");
+  if (directories.some((directory) => isExecutable(join(directory, program)))) return null;
+  return `${program} is not on the PATH of its agent (${path}): install it, give its absolute path in "command", or set PATH in the agent's "env"`;
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return statSync(file).isFile();
+  } catch {
+    return false;
+  }
+}
+
+async function askVersion(context: AdapterContext, settings: AgentSettings): Promise<string | null> {
+  const [program] = commandTemplate(settings, null);
+  const { execa } = await import("execa");
+  const result = await execa(program, ["--version"], {
+    extendEnv: false,
+    env: localEnvironment(context.environment, settings, {}),
+    stdin: "ignore",
+    reject: false,
+    timeout: VERSION_TIMEOUT_MS,
+    forceKillAfterDelay: 1000,
+    maxBuffer: 64 * 1024,
+  });
+  if (!result.failed) return null;
+  return `${program} is there, but "${program} --version" fails: ${result.stderr.trim().slice(0, 500) || result.shortMessage}`;
+}

@@ -1,0 +1,46 @@
+/** Starts `run.sh` on this machine so that it outlives the daemon. */
+import { inputName, WRAPPER_FILE, wholeSeconds } from "../wrapper.ts";
+
+export interface WrapperStart {
+  /** The run directory, absolute. */
+  readonly directory: string;
+  readonly workdir: string;
+  readonly argv: readonly [string, ...string[]];
+  readonly promptOnStdin: boolean;
+  readonly env: Readonly<Record<string, string>>;
+  /** Until the wrapper ends the run by itself, ms. */
+  readonly limitMs: number;
+  /** Between TERM and KILL, ms. */
+  readonly graceMs: number;
+}
+
+/**
+ * Starts the wrapper in a session of its own, with nothing of the daemon's: it goes on when the daemon stops, however that happens.
+ * `ended` resolves with its exit status once it is gone (`undefined`: a signal ended it), and rejects when it could not be started.
+ */
+export async function startWrapper(start: WrapperStart): Promise<{ ended: Promise<number | undefined> }> {
+  // Loaded with the first start: it costs 13 MB.
+  const { execa } = await import("execa");
+  const umask = process.umask().toString(8).padStart(3, "0");
+  const times = [wholeSeconds(start.limitMs), wholeSeconds(start.graceMs)];
+  const args = [start.directory, umask, ...times, inputName(start.promptOnStdin), start.workdir, ...start.argv];
+  const subprocess = execa("sh", [WRAPPER_FILE, ...args], {
+    detached: true,
+    cleanup: false,
+    stdio: "ignore",
+    buffer: false,
+    reject: false,
+    extendEnv: false,
+    env: start.env,
+  });
+  // It is meant to live longer than this process; whoever follows it keeps the process alive.
+  subprocess.unref();
+  return {
+    ended: subprocess.then((result) => {
+      if (result.exitCode === undefined && result.signal === undefined) {
+        throw result.cause ?? new Error(result.shortMessage);
+      }
+      return result.exitCode;
+    }),
+  };
+}

@@ -1,0 +1,170 @@
+/** The registry: agent name → what the rules need to know of it, whether it can be reached, and the adapter that reaches it. */
+import { NOT_DISPATCHABLE_AGENTS } from "../config/defaults.ts";
+import type { AgentSettings, Config } from "../config/schema.ts";
+import type { Agent, Unavailability } from "../core/agent.ts";
+import type { Method } from "../core/session.ts";
+import type { AgentAdapter, Clock } from "../dispatcher/ports.ts";
+import type { AdapterContext } from "./adapter-context.ts";
+import { createCliAdapter } from "./cli.ts";
+import { findMissing } from "./local/check.ts";
+import { createSpawnAdapter } from "./spawn.ts";
+import { createSshAdapter, findMissingKey } from "./ssh.ts";
+
+export interface RegistryOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  /** The daemon's own environment. */
+  readonly environment: NodeJS.ProcessEnv;
+}
+
+export interface Registry {
+  /** All that are listed, those who are never dispatched to among them. */
+  agents(): readonly Agent[];
+  agent(name: string): Agent | undefined;
+  byName(): ReadonlyMap<string, Agent>;
+  /** Why it cannot be reached just now; `null` = nothing is known against it. */
+  unavailability(name: string): Unavailability | null;
+  /** Grows when an agent or what is known of it changes. */
+  readonly version: number;
+  /** Tries it; `null` = it can be reached and its program is there. */
+  check(name: string): Promise<string | null>;
+  /** `null`: it is gone from the config, or has no run of ours. */
+  adapterFor(name: string): AgentAdapter | null;
+  /** For a session that has a run: how it was started counts, whatever the config says of its agent by now. */
+  adapterOf(method: Method): AgentAdapter | null;
+  reload(config: Config): void;
+  /** Lets go of connections; runs stay. */
+  close(): Promise<void>;
+}
+
+/** A program that answers in plain text may be silent to its end: silence is no sign of a stall. */
+const TEXT_STALL_TIMEOUT_MS = 0;
+/** What cannot be reached is tried again, since nobody tells when a host is back or a program was installed. */
+const RECHECK_MS = 30_000;
+
+export function createRegistry({ config: first, clock, environment }: RegistryOptions): Registry {
+  let config = first;
+  let byName = agentsOf(config);
+  let version = 0;
+  const found = new Map<string, Unavailability>();
+  const context: AdapterContext = { clock, config: () => config, environment, report: note };
+  const adapters = {
+    cli: createCliAdapter(context),
+    spawn: createSpawnAdapter(context),
+    ssh: createSshAdapter(context),
+  };
+  let cancelRecheck: (() => void) | null = null;
+  let isClosed = false;
+  look();
+
+  return {
+    agents: () => [...byName.values()],
+    agent: (name) => byName.get(name),
+    byName: () => byName,
+    unavailability: (name) => found.get(name) ?? null,
+    get version() {
+      return version;
+    },
+    check,
+    adapterFor,
+    adapterOf: (method) => (method === "sessions_spawn" ? null : adapters[method]),
+    reload(next) {
+      config = next;
+      byName = agentsOf(next);
+      found.clear();
+      version++;
+      look();
+    },
+    async close() {
+      isClosed = true;
+      cancelRecheck?.();
+      await Promise.all(Object.values(adapters).map((adapter) => adapter.close()));
+    },
+  };
+
+  async function check(name: string): Promise<string | null> {
+    const adapter = adapterFor(name);
+    if (adapter === null) return byName.has(name) ? null : `no agent is called ${name}`;
+    const problem = await adapter.check(name);
+    note(name, problem);
+    return problem;
+  }
+
+  function adapterFor(name: string): AgentAdapter | null {
+    const settings = settingsOf(config, name);
+    return settings === undefined ? null : adapters[settings.adapter];
+  }
+
+  /** What can be seen without starting or reaching anything. */
+  function look(): void {
+    for (const name of Object.keys(config.agents)) {
+      const settings = settingsOf(config, name);
+      if (settings === undefined || settings.via === "heartbeat") continue;
+      note(name, settings.adapter === "ssh" ? findMissingKey(context, name) : findMissing(context, name));
+    }
+  }
+
+  function recheckLater(): void {
+    if (isClosed) return;
+    cancelRecheck ??= clock.after(RECHECK_MS, () => {
+      void Promise.allSettled([...found.keys()].map(check)).then(() => {
+        cancelRecheck = null;
+        if (found.size > 0) recheckLater();
+      });
+    });
+  }
+
+  function note(name: string, reason: string | null): void {
+    const before = found.get(name)?.reason ?? null;
+    if (before === reason) return;
+    if (reason === null) found.delete(name);
+    else found.set(name, { reason, noticedAt: clock.now() });
+    version++;
+    if (found.size > 0) recheckLater();
+  }
+}
+
+function settingsOf(config: Config, name: string): AgentSettings | undefined {
+  return Object.hasOwn(config.agents, name) ? config.agents[name] : undefined;
+}
+
+function agentsOf(config: Config): ReadonlyMap<string, Agent> {
+  const dispatchable = Object.entries(config.agents).map(([name, settings]) => toAgent(name, settings));
+  const listed = Object.entries(NOT_DISPATCHABLE_AGENTS)
+    .filter(([name]) => config.humans.includes(name))
+    .map(([name, agent]): Agent => ({ ...NEVER_DISPATCHED, name, ...agent }));
+  return new Map([...dispatchable, ...listed].map((agent) => [agent.name, agent]));
+}
+
+const NEVER_DISPATCHED = {
+  adapter: "none",
+  method: null,
+  maxConcurrent: 0,
+  timeoutMs: 0,
+  stallTimeoutMs: 0,
+  claimTimeoutMs: 0,
+  exitGraceMs: 0,
+  account: null,
+} as const;
+
+function toAgent(name: string, settings: AgentSettings): Agent {
+  return {
+    name,
+    adapter: settings.adapter,
+    method: methodOf(settings),
+    model: settings.model ?? null,
+    costMultiplier: settings.costMultiplier,
+    maxConcurrent: settings.maxConcurrent,
+    bestFor: settings.bestFor,
+    timeoutMs: settings.timeoutMs,
+    stallTimeoutMs: settings.stallTimeoutMs ?? TEXT_STALL_TIMEOUT_MS,
+    claimTimeoutMs: settings.claimTimeoutMs,
+    exitGraceMs: settings.exitGraceMs,
+    account: settings.account ?? null,
+  };
+}
+
+function methodOf({ adapter, via }: AgentSettings): Method {
+  if (adapter !== "spawn") return adapter;
+  return via === "heartbeat" ? "sessions_spawn" : "spawn";
+}

@@ -1,0 +1,118 @@
+/**
+ * The run directory of a session, `<data>/runs/<sessionId>/`. `prompt.md` and `run.json` are written here before the start, everything
+ * else by `run.sh`, whose head lists it. For a run on an SSH host this is its mirror, filled over the connection.
+ */
+import { randomBytes } from "node:crypto";
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseExit, parseProgram, parseWrapper, type RunRecord } from "./run-records.ts";
+import type { SshTarget } from "./ssh/target.ts";
+
+export const OUTPUT_STREAMS = ["stdout", "stderr"] as const;
+export type OutputStream = (typeof OUTPUT_STREAMS)[number];
+
+/** How a run was started, for whoever follows it later, when the config may be another. Nothing secret. */
+export interface RunSettings {
+  readonly version: 1;
+  readonly agent: string;
+  readonly killGraceMs: number;
+  readonly maxOutputBytes: number;
+  /** In the environment of everything that the run starts, as JARVIS_RUN_MARK. */
+  readonly mark: string;
+  /** Where it runs, if not on this machine. */
+  readonly ssh?: SshTarget | undefined;
+}
+
+/** The directory of a session's run. Throws for an id that is no plain file name, since it would lead elsewhere. */
+export function runDirectory(dataDirectory: string, sessionId: string): string {
+  if (!isSessionId(sessionId)) throw new Error(`not a session id: ${JSON.stringify(sessionId)}`);
+  return join(dataDirectory, "runs", sessionId);
+}
+
+/** Only such ids stand in file names and in the command lines that go to an SSH host. */
+export function isSessionId(text: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(text);
+}
+
+export function logFile(directory: string, stream: OutputStream): string {
+  return join(directory, `${stream}.log`);
+}
+
+/** Makes the directory with what a run needs before its start, and answers with the settings that count. Safe to repeat. */
+export function prepareRunDirectory(
+  directory: string,
+  prompt: string,
+  settings: Omit<RunSettings, "version" | "mark">,
+): RunSettings {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  writeAtomically(join(directory, "prompt.md"), prompt);
+  const fresh: RunSettings = { version: 1, ...settings, mark: randomBytes(16).toString("hex") };
+  return writeOnce(join(directory, "run.json"), `${JSON.stringify(fresh, null, 2)}\n`)
+    ? fresh
+    : (readRunSettings(directory) ?? fresh);
+}
+
+/** `null` when the run was never prepared, or somebody damaged the file: a run is followed without it too. */
+export function readRunSettings(directory: string): RunSettings | null {
+  const text = readIfThere(join(directory, "run.json"));
+  try {
+    return text === null ? null : (JSON.parse(text) as RunSettings);
+  } catch {
+    return null;
+  }
+}
+
+export function readRunRecord(directory: string): RunRecord {
+  return {
+    begun: isThere(join(directory, "begun")),
+    processes: parseWrapper(readIfThere(join(directory, "wrapper"))),
+    program: parseProgram(readIfThere(join(directory, "pid"))),
+    startError: readIfThere(join(directory, "start-error"))?.trim() || null,
+    exit: parseExit(readIfThere(join(directory, "exit.json"))),
+  };
+}
+
+/** Bytes of output so far; 0 where there is no file yet. */
+export function logSize(directory: string, stream: OutputStream): number {
+  return statSync(logFile(directory, stream), { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** Cuts a finished log to the limit. */
+export function limitLog(directory: string, stream: OutputStream, bytesMax: number): void {
+  if (logSize(directory, stream) > bytesMax) truncateSync(logFile(directory, stream), bytesMax);
+}
+
+export function isThere(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+/** Whoever reads `path` sees the former content or all of the new one. */
+export function writeAtomically(path: string, content: string): void {
+  const fresh = `${path}.${randomBytes(6).toString("hex")}.new`;
+  writeFileSync(fresh, content, { mode: 0o600, flag: "wx" });
+  renameSync(fresh, path);
+}
+
+/** Writes all of it or, where the file is there already, nothing; true when it wrote. */
+function writeOnce(path: string, content: string): boolean {
+  const fresh = `${path}.${randomBytes(6).toString("hex")}.new`;
+  writeFileSync(fresh, content, { mode: 0o600, flag: "wx" });
+  try {
+    linkSync(fresh, path);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
+    throw error;
+  } finally {
+    rmSync(fresh);
+  }
+}
+
+function readIfThere(path: string): string | null {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    throw error;
+  }
+}

@@ -1,0 +1,86 @@
+/** What `run.sh` writes, as data. A text that is missing, half written or not understood is `null`: it is read again later. */
+
+/** A pid is proof only together with the start time that the host gives for it. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  readonly start: string;
+}
+
+export interface WrapperRecord {
+  readonly wrapper: ProcessIdentity;
+  readonly guard: ProcessIdentity;
+}
+
+/** The program's process, which leads the process group `pid`. */
+export interface ProgramRecord extends ProcessIdentity {
+  readonly boot: string;
+}
+
+export interface ExitRecord {
+  /** As the shell has it: a program that a signal ended has 128 + its number. */
+  readonly status: number;
+  /** The signal's name, such as `SIGTERM`, where the status is that of one. */
+  readonly signal: string | null;
+  readonly stopped: boolean;
+  readonly timedOut: boolean;
+}
+
+/** Everything that is known of a run from its directory. */
+export interface RunRecord {
+  readonly begun: boolean;
+  readonly processes: WrapperRecord | null;
+  readonly program: ProgramRecord | null;
+  /** One word: why the wrapper could not start the program. */
+  readonly startError: string | null;
+  readonly exit: ExitRecord | null;
+}
+
+export function parseWrapper(text: string | null): WrapperRecord | null {
+  const facts = parseFacts(text);
+  const wrapper = identity(facts.get("pid"), facts.get("start"));
+  const guard = identity(facts.get("guard"), facts.get("guard-start"));
+  return wrapper === null || guard === null ? null : { wrapper, guard };
+}
+
+export function parseProgram(text: string | null): ProgramRecord | null {
+  const facts = parseFacts(text);
+  const program = identity(facts.get("pid"), facts.get("start"));
+  const boot = facts.get("boot");
+  return program === null || boot === undefined ? null : { ...program, boot };
+}
+
+export function parseExit(text: string | null): ExitRecord | null {
+  if (text === null) return null;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof value !== "object" || value === null) return null;
+  const { status, signal, stopped, timedOut } = value as Readonly<Record<string, unknown>>;
+  if (typeof status !== "number") return null;
+  return {
+    status,
+    signal: typeof signal === "string" ? signal : null,
+    stopped: stopped === true,
+    timedOut: timedOut === true,
+  };
+}
+
+/** Lines of a word, a blank and a value. A last line without its newline is still being written. */
+function parseFacts(text: string | null): ReadonlyMap<string, string> {
+  const lines = text?.split("\n").slice(0, -1) ?? [];
+  return new Map(
+    lines.flatMap((line) => {
+      const blank = line.indexOf(" ");
+      return blank < 0 ? [] : [[line.slice(0, blank), line.slice(blank + 1)] as const];
+    }),
+  );
+}
+
+function identity(pid: string | undefined, start: string | undefined): ProcessIdentity | null {
+  if (pid === undefined || start === undefined || !/^[1-9][0-9]*$/.test(pid)) return null;
+  // `ps` pads its dates.
+  return { pid: Number(pid), start: start.trim().replace(/\s+/g, " ") };
+}

@@ -1,0 +1,117 @@
+/** The `ssh` adapter: a program on another machine, run to its end there, whatever becomes of the connection. */
+import { accessSync, constants } from "node:fs";
+import type { AgentAdapter, RunListener, RunSpec } from "../dispatcher/ports.ts";
+import { type AdapterContext, agentSettings, reporting } from "./adapter-context.ts";
+import { AgentProblem } from "./agent-problem.ts";
+import { commandTemplate, fillIn } from "./command.ts";
+import { remoteEnvironment } from "./environment.ts";
+import { expandHome } from "./paths.ts";
+import { noKey } from "./ssh/credentials.ts";
+import { SshHost } from "./ssh/host.ts";
+import { type RemotePlan, type RemoteSettings, SshRun } from "./ssh/run.ts";
+import { type SshTarget, sshTarget, targetKey, targetName } from "./ssh/target.ts";
+
+export function createSshAdapter(context: AdapterContext): AgentAdapter {
+  const hosts = new Map<string, SshHost>();
+  const hostOf = (target: SshTarget): SshHost => {
+    const key = targetKey(target);
+    const host = hosts.get(key) ?? new SshHost(target, context.environment["SSH_AUTH_SOCK"], context.clock);
+    hosts.set(key, host);
+    return host;
+  };
+
+  return {
+    method: "ssh",
+    open: (spec, listener) => openRun(context, hostOf, spec, reporting(context, spec.agent, listener)),
+    check: (agent) => checkAgent(context, hostOf, agent),
+    close: async () => {
+      await Promise.all([...hosts.values()].map((host) => host.close()));
+      hosts.clear();
+    },
+  };
+}
+
+type HostOf = (target: SshTarget) => SshHost;
+
+function openRun(context: AdapterContext, hostOf: HostOf, spec: RunSpec, listener: RunListener): SshRun {
+  let host: SshHost | null = null;
+  const run: SshRun = new SshRun({
+    clock: context.clock,
+    spec,
+    listener,
+    dataDirectory: context.config().dataDirectory,
+    settings: () => remoteSettings(context, spec.agent),
+    plan: (target, home) => planRun(context, spec, target, home),
+    onDone: () => host?.remove(run),
+  });
+  setImmediate(() => {
+    const target = run.begin();
+    if (target === null) return;
+    host = hostOf(target);
+    host.add(run);
+  });
+  return run;
+}
+
+function remoteSettings(context: AdapterContext, agent: string): RemoteSettings {
+  const { ssh, killGraceMs, maxOutputBytes } = agentSettings(context, agent);
+  if (ssh === undefined) throw new AgentProblem("BAD_CONFIG", `the agent ${agent} has no "ssh" with a host`);
+  return { target: sshTarget(ssh), killGraceMs, maxOutputBytes };
+}
+
+function planRun(context: AdapterContext, spec: RunSpec, target: SshTarget, home: string): RemotePlan {
+  const settings = agentSettings(context, spec.agent);
+  const directory = absolute(`${target.runDirectory.replace(/\/+$/, "")}/${spec.sessionId}`, home);
+  const path = spec.workspace ?? settings.workdir;
+  const command = fillIn(commandTemplate(settings, spec.model), {
+    prompt: spec.prompt,
+    promptFile: `${directory}/prompt.md`,
+    model: spec.model,
+    taskId: spec.taskId,
+    sessionId: spec.sessionId,
+    workdir: path === undefined ? directory : absolute(path, home),
+  });
+  return {
+    ...command,
+    place: path === undefined ? { kind: "run" } : { kind: spec.workspace === null ? "workdir" : "workspace", path },
+    roots: context.config().workspaceRoots,
+    env: (mark) => remoteEnvironment(context.environment, settings, { ...spec.env, JARVIS_RUN_MARK: mark }),
+  };
+}
+
+async function checkAgent(context: AdapterContext, hostOf: HostOf, agent: string): Promise<string | null> {
+  try {
+    const settings = agentSettings(context, agent);
+    const [program] = commandTemplate(settings, settings.model ?? null);
+    const { target } = remoteSettings(context, agent);
+    const path = await hostOf(target).which(program, settings.env["PATH"] ?? "");
+    // A relative one starts in the workspace, which every task brings along.
+    if (path === null || (program.includes("/") && !program.startsWith("/"))) return null;
+    const where = program.startsWith("/") ? "" : ` on the PATH there (${path})`;
+    return `${targetName(target)} can be reached, but ${program} is not${where || " there"}: install it, give its absolute path in "command", or set PATH in the agent's "env"`;
+  } catch (error) {
+    if (error instanceof AgentProblem) return error.message;
+    throw error;
+  }
+}
+
+/** What can be seen without connecting; `null` = nothing is missing. */
+export function findMissingKey(context: AdapterContext, agent: string): string | null {
+  try {
+    const settings = agentSettings(context, agent);
+    commandTemplate(settings, settings.model ?? null);
+    const { target } = remoteSettings(context, agent);
+    if (target.privateKeyFile === undefined) return context.environment["SSH_AUTH_SOCK"] ? null : noKey(target);
+    accessSync(expandHome(target.privateKeyFile), constants.R_OK);
+    return null;
+  } catch (error) {
+    if (error instanceof AgentProblem) return error.message;
+    return `its ssh.privateKeyFile ${context.config().agents[agent]?.ssh?.privateKeyFile} is not there, or cannot be read`;
+  }
+}
+
+function absolute(path: string, home: string): string {
+  if (path === "~") return home;
+  if (path.startsWith("~/")) return `${home}/${path.slice(2)}`;
+  return path.startsWith("/") ? path : `${home}/${path}`;
+}

@@ -1,0 +1,16 @@
+/** `run.sh`, as it is called here and on an SSH host. */
+import { fileURLToPath } from "node:url";
+
+export const WRAPPER_FILE = fileURLToPath(new URL("./run.sh", import.meta.url));
+/** Its status when another one had begun the run before. */
+export const BEGUN_BEFORE = 75;
+
+/** Its clock has whole seconds: times are rounded up, so that nothing ends early. */
+export function wholeSeconds(ms: number): string {
+  return String(Math.max(0, Math.ceil(ms / 1000)));
+}
+
+/** Its word for what the program's standard input is. */
+export function inputName(promptOnStdin: boolean): string {
+  return promptOnStdin ? "prompt.md" : "/dev/null";
+}

@@ -1,0 +1,122 @@
+/** Core records as the wire shows them: times as ISO 8601, nothing of the inside. */
+
+import type { Lock } from "../core/lock.ts";
+import type { LockManager } from "../core/lock-manager.ts";
+import type { Reason } from "../core/reason.ts";
+import type { Session } from "../core/session.ts";
+import type { Comment, Task } from "../core/task.ts";
+import type * as wire from "./session.ts";
+import type * as wireTask from "./task.ts";
+
+/** How much of a result a list shows. */
+export const RESULT_SHOWN = 500;
+
+export function iso(at: number): string {
+  return new Date(at).toISOString();
+}
+
+export function taskView(task: Task): wireTask.Task {
+  return {
+    id: task.id,
+    title: task.title,
+    description: task.description,
+    status: task.status,
+    priority: task.priority,
+    assignee: task.assignee,
+    labels: task.labels as string[],
+    project: task.project,
+    dependsOn: task.dependsOn as string[],
+    files: task.files as string[],
+    workspace: task.workspace,
+    dueDate: task.dueDate,
+    estimate: task.estimate,
+    requiresReview: task.requiresReview,
+    ...(task.maxAttempts === null ? {} : { maxAttempts: task.maxAttempts }),
+    ...(task.timeoutMs === null ? {} : { timeoutMs: task.timeoutMs }),
+    attempts: task.attempts,
+    ...(task.retryAt === null ? {} : { retryAt: iso(task.retryAt) }),
+    ...(task.hold === null ? {} : { hold: { code: task.hold.code, message: task.hold.message } }),
+    version: task.version,
+    createdAt: iso(task.createdAt),
+    updatedAt: iso(task.updatedAt),
+  };
+}
+
+export function commentView(comment: Comment): wireTask.Comment {
+  return {
+    id: comment.id,
+    author: comment.author,
+    content: comment.content,
+    createdAt: iso(comment.createdAt),
+    ...(comment.sessionId === undefined ? {} : { sessionId: comment.sessionId }),
+  };
+}
+
+/** What a session's view needs beyond its record. */
+export interface SessionSurroundings {
+  readonly locks: LockManager;
+  readonly sign: (
+    sessionId: string,
+  ) => { readonly lastSignAt: number; readonly progress?: string | undefined } | undefined;
+}
+
+/** `short`: as lists show it, with the result cut. */
+export function sessionView(session: Session, { locks, sign }: SessionSurroundings, short: boolean): wire.Session {
+  const seen = sign(session.id);
+  const outcome = "outcome" in session ? session.outcome : undefined;
+  const ended = "completedAt" in session ? session : undefined;
+  return {
+    id: session.id,
+    taskId: session.taskId,
+    taskTitle: session.taskTitle,
+    agent: session.agent,
+    attempt: session.attempt,
+    method: session.method,
+    status: session.status,
+    ...(session.sessionKey === undefined ? {} : { sessionKey: session.sessionKey }),
+    startedAt: iso(session.startedAt),
+    lastSignAt: iso(seen?.lastSignAt ?? ended?.completedAt ?? session.startedAt),
+    ...(ended === undefined ? {} : { completedAt: iso(ended.completedAt) }),
+    ...(outcome?.result === undefined ? {} : { result: short ? shorten(outcome.result) : outcome.result }),
+    ...(outcome?.error === undefined
+      ? {}
+      : {
+          error: { code: outcome.error.code, message: short ? shorten(outcome.error.message) : outcome.error.message },
+        }),
+    ...(seen?.progress === undefined ? {} : { progress: seen.progress }),
+    ...(session.usage === undefined ? {} : { usage: session.usage }),
+    ...(ended === undefined ? {} : { cost: ended.cost }),
+    ...(session.run === undefined ? {} : { host: session.run.host, pid: session.run.pid }),
+    ...(ended?.exitCode === undefined ? {} : { exitCode: ended.exitCode }),
+    ...(ended?.signal === undefined ? {} : { signal: ended.signal }),
+    locks: [...(locks.bySession.get(session.id) ?? [])].flatMap((id) => locks.byId.get(id)?.paths ?? []),
+  };
+}
+
+function shorten(text: string): string {
+  return text.length <= RESULT_SHOWN ? text : `${text.slice(0, RESULT_SHOWN - 1)}…`;
+}
+
+export function lockView(lock: Lock): wire.Lock {
+  return {
+    id: lock.id,
+    sessionId: lock.sessionId,
+    taskId: lock.taskId,
+    agent: lock.agent,
+    workspace: lock.workspace,
+    paths: lock.paths as string[],
+    mode: lock.mode,
+    fence: lock.fence,
+    acquiredAt: iso(lock.acquiredAt),
+    expiresAt: lock.expiresAt === undefined ? null : iso(lock.expiresAt),
+  };
+}
+
+export function reasonView(reason: Reason) {
+  return {
+    code: reason.code,
+    message: reason.message,
+    ...(reason.until === undefined ? {} : { until: iso(reason.until) }),
+    ...(reason.heldBy === undefined ? {} : { heldBy: [...reason.heldBy] }),
+  };
+}

@@ -1,0 +1,120 @@
+/** `doctor`: looks at everything that a working set-up needs, and says what is wrong with it. */
+import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import type { Command } from "commander";
+import { ApiError, type Client } from "../api/client.ts";
+import { ConfigError } from "../config/config-error.ts";
+import { checkExposure } from "../config/exposure.ts";
+import { loadConfig } from "../config/load.ts";
+import { findPlaces } from "../config/sources.ts";
+import { type Context, connect, printJson, sourcesOf } from "./context.ts";
+import { describeFailure, EXIT } from "./failure.ts";
+import type { Style } from "./terminal.ts";
+import { oneLine } from "./text.ts";
+
+interface Finding {
+  readonly about: string;
+  /** `fail` keeps the daemon from its work; `warn` keeps a part of it. */
+  readonly state: "ok" | "warn" | "fail";
+  readonly message: string;
+}
+
+export function addDoctor(context: Context): Command {
+  return context.program
+    .command("doctor")
+    .description("check the config, the data directory, the daemon and each agent")
+    .option("--json", "print JSON")
+    .addHelpText("after", "\nExample:\n  $ jarvis-orchestrator doctor")
+    .action((options: { json?: boolean }) => doctor(context, options));
+}
+
+async function doctor(context: Context, options: { json?: boolean }): Promise<void> {
+  const findings = [...checkConfig(context), checkDataDirectory(context), ...(await checkDaemon(context))];
+  const failed = findings.some(({ state }) => state === "fail");
+  if (failed) context.exitCode = EXIT.failure;
+  if (options.json) return printJson(context, { ok: !failed, findings });
+  const { terminal } = context;
+  const styles: Record<Finding["state"], Style> = { ok: "green", warn: "yellow", fail: "red" };
+  for (const { about, state, message } of findings) {
+    terminal.print(`${terminal.paint(styles[state], state.padEnd(4))}  ${oneLine(about).padEnd(14)}  ${message}`);
+  }
+}
+
+function checkConfig(context: Context): Finding[] {
+  const about = "config";
+  try {
+    const { config, warnings } = loadConfig(sourcesOf(context));
+    const exposed = checkExposure(config);
+    if (exposed !== null) throw new ConfigError([exposed]);
+    const agents = Object.keys(config.agents);
+    return [
+      { about, state: "ok", message: `${config.configFile}: agents ${agents.join(", ") || "none"}` },
+      ...warnings.map((message): Finding => ({ about, state: "warn", message })),
+      ...(config.token === null ? [{ about, state: "warn" as const, message: NO_TOKEN }] : []),
+    ];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.message.split("\n").map((message): Finding => ({ about, state: "fail", message }));
+  }
+}
+
+const NO_TOKEN = "there is no token: every program on this machine may do everything (`init` makes one)";
+
+function checkDataDirectory(context: Context): Finding {
+  const about = "data directory";
+  const { dataDirectory } = findPlaces(sourcesOf(context));
+  try {
+    const { uid, mode } = statSync(dataDirectory);
+    accessSync(dataDirectory, constants.R_OK | constants.W_OK | constants.X_OK);
+    const owner = uid === process.getuid?.() ? "yours" : `of the user with id ${uid}`;
+    if ((mode & 0o077) !== 0) {
+      const message = `${dataDirectory}: ${owner}, and open to other users (mode ${(mode & 0o777).toString(8)}): chmod 700 it`;
+      return { about, state: "warn", message };
+    }
+    return { about, state: "ok", message: `${dataDirectory}: ${owner}, ${userOf(dataDirectory)}` };
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : error;
+    if (code === "ENOENT") {
+      return { about, state: "warn", message: `${dataDirectory} is not there yet: \`init\` or \`serve\` makes it` };
+    }
+    return { about, state: "fail", message: `${dataDirectory} cannot be used (${code}): look who owns it` };
+  }
+}
+
+/** The daemon that uses it names itself in there. */
+function userOf(dataDirectory: string): string {
+  try {
+    const owner: unknown = JSON.parse(readFileSync(path.join(dataDirectory, "owner.json"), "utf8"));
+    if (typeof owner !== "object" || owner === null || !("pid" in owner)) return "in use by some process";
+    const since = "ownedSince" in owner ? `, since ${owner.ownedSince}` : "";
+    return oneLine(`in use by process ${owner.pid}${since}`);
+  } catch {
+    return "not in use";
+  }
+}
+
+async function checkDaemon(context: Context): Promise<Finding[]> {
+  const about = "daemon";
+  try {
+    const client = connect(context);
+    const { status, agents } = await client.status();
+    const state = status === "ok" ? "ok" : "warn";
+    const checks = agents.filter(({ availability }) => availability !== "not_dispatchable");
+    return [
+      { about, state, message: `${client.url}: ${status}` },
+      ...(await Promise.all(checks.map(({ agent }) => checkAgent(client, agent)))),
+    ];
+  } catch (error) {
+    return [{ about, state: "fail", message: describeFailure(error).text.replace(/^error: /, "") }];
+  }
+}
+
+async function checkAgent(client: Client, agent: string): Promise<Finding> {
+  try {
+    const { ok, message } = await client.check(agent);
+    return { about: agent, state: ok ? "ok" : "warn", message: oneLine(message) };
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return { about: agent, state: "warn", message: oneLine(error.message) };
+  }
+}

@@ -1,0 +1,84 @@
+/** All commands put together, and how a run of the command ends. */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { addAgents } from "./agents.ts";
+import type { Context } from "./context.ts";
+import { addDispatch } from "./dispatch.ts";
+import { addDoctor } from "./doctor.ts";
+import { describeFailure, EXIT } from "./failure.ts";
+import { addInit } from "./init.ts";
+import { addLocks } from "./locks.ts";
+import { addLogs } from "./logs.ts";
+import { addRepair } from "./repair.ts";
+import { addServe } from "./serve.ts";
+import { addSessions } from "./sessions.ts";
+import { addStatus } from "./status.ts";
+import { addTasks } from "./tasks.ts";
+import type { Terminal } from "./terminal.ts";
+import { addTransfer } from "./transfer.ts";
+
+/** Runs one command line, without the program's name. Resolves to the exit status; never rejects. */
+export async function runCommand(args: readonly string[], terminal: Terminal): Promise<number> {
+  const program = new Command();
+  const context: Context = { terminal, program, exitCode: EXIT.ok };
+  describeProgram(program, terminal);
+  for (const add of COMMANDS) add(context);
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return context.exitCode;
+  } catch (error) {
+    // Commander has said already what was wrong with the usage.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    const { text, exitCode } = describeFailure(error);
+    terminal.complain(text);
+    return exitCode;
+  }
+}
+
+/** In the order in which the help lists them. */
+const COMMANDS = [
+  addServe,
+  addStatus,
+  addDispatch,
+  addTasks,
+  addSessions,
+  addLogs,
+  addAgents,
+  addLocks,
+  addInit,
+  addDoctor,
+  addTransfer,
+  addRepair,
+];
+
+function describeProgram(program: Command, terminal: Terminal): void {
+  program
+    .name("jarvis-orchestrator")
+    .description("Hands the tasks of a board to coding agents and brings their results back as comments.")
+    .version(version(), "-V, --version", "print the version")
+    .helpOption("-h, --help", "print how it is used")
+    .helpCommand(false)
+    .option("--data <directory>", "the data directory (JARVIS_DATA_DIR; default: ./data)")
+    .option("--config <file>", "the config file (JARVIS_CONFIG; default: config.json in the data directory)")
+    .option("--url <url>", "the daemon to call (JARVIS_URL; default: host and port of the config)")
+    .option(
+      "--token-file <file>",
+      "the operator's token (JARVIS_TOKEN_FILE; default: the file token in the data directory)",
+    )
+    .exitOverride()
+    .showHelpAfterError("(--help shows how it is used)")
+    .configureHelp({ helpWidth: terminal.columns, showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => terminal.print(text.replace(/\n$/, "")),
+      writeErr: (text) => terminal.complain(text.replace(/\n$/, "")),
+      getOutHelpWidth: () => terminal.columns,
+      getErrHelpWidth: () => terminal.columns,
+    })
+    .addHelpText("after", "\nExample:\n  $ jarvis-orchestrator init && jarvis-orchestrator serve");
+}
+
+function version(): string {
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  const parsed: unknown = JSON.parse(text);
+  return typeof parsed === "object" && parsed !== null && "version" in parsed ? String(parsed.version) : "unknown";
+}

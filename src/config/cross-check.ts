@@ -1,0 +1,95 @@
+/** The rules that a schema cannot say: how settings must fit together. */
+import type { ConfigProblem } from "./config-error.ts";
+import { showKey } from "./config-error.ts";
+import { isWildcardHost } from "./exposure.ts";
+import type { AgentSettings, Settings } from "./schema.ts";
+
+export interface CrossChecked {
+  readonly problems: readonly ConfigProblem[];
+  readonly warnings: readonly string[];
+}
+
+/** `settings` is complete and follows the schema; agents that are not enabled are only checked for their names. */
+export function crossCheck(settings: Settings): CrossChecked {
+  const agents = Object.entries(settings.agents).filter(([, agent]) => agent.enabled);
+  return {
+    problems: [
+      ...checkHumans(settings),
+      ...agents.flatMap(([name, agent]) => [...checkName(name, settings), ...checkStart(name, agent)]),
+    ],
+    warnings: [...agents.flatMap(([name, agent]) => warnUnused(name, agent)), ...warnSettings(settings)],
+  };
+}
+
+function checkHumans(settings: Settings): ConfigProblem[] {
+  const index = settings.humans.indexOf("auto");
+  if (index < 0) return [];
+  return [
+    { path: `humans[${index}]`, found: '"auto"', wanted: 'another name ("auto" leaves the choice of the agent open)' },
+  ];
+}
+
+function checkName(name: string, settings: Settings): ConfigProblem[] {
+  const path = `agents${showKey(name)}`;
+  if (name === "auto")
+    return [{ path, found: "the name auto", wanted: "another name (it leaves the choice of the agent open)" }];
+  if (name in Object.prototype)
+    return [{ path, found: `the name ${name}`, wanted: "another name (this one is reserved)" }];
+  if (!settings.humans.includes(name)) return [];
+  const wanted = `it in one of the two ("humans" without it, or "agents": {"${name}": {"enabled": false}})`;
+  return [{ path, found: 'an agent that "humans" lists too', wanted }];
+}
+
+/** Every agent must have what starts it, and an agent on another host must say which. */
+function checkStart(name: string, agent: AgentSettings): ConfigProblem[] {
+  const path = `agents${showKey(name)}`;
+  const problems: ConfigProblem[] = [];
+  const handedOut = agent.adapter === "spawn" && agent.via === "heartbeat";
+  if (!handedOut && agent.command === undefined && agent.preset === undefined) {
+    const wanted =
+      agent.adapter === "spawn" ? '"via": "heartbeat", a "command" or a "preset"' : 'a "command" or a "preset"';
+    problems.push({ path, found: "nothing that starts it", wanted });
+  }
+  if (agent.adapter === "ssh" && agent.ssh === undefined) {
+    problems.push({ path: `${path}.ssh`, found: "nothing", wanted: 'an object with at least "host"' });
+  }
+  if (agent.adapter !== "spawn" && agent.via !== undefined) {
+    problems.push({ path: `${path}.via`, found: `"${agent.via}"`, wanted: `no such key: only "spawn" agents have it` });
+  }
+  return problems;
+}
+
+function warnUnused(name: string, agent: AgentSettings): string[] {
+  const handedOut = agent.via === "heartbeat";
+  const unused = [
+    agent.adapter !== "ssh" && agent.ssh !== undefined ? "ssh" : null,
+    handedOut && agent.command !== undefined ? "command" : null,
+    handedOut && agent.preset !== undefined ? "preset" : null,
+    !handedOut && agent.agentId !== undefined ? "agentId" : null,
+  ];
+  return unused
+    .filter((key) => key !== null)
+    .map(
+      (key) =>
+        `agents${showKey(name)}.${key} is not used: the agent is reached by ${agent.adapter}${handedOut ? " via heartbeat" : ""}`,
+    );
+}
+
+function warnSettings(settings: Settings): string[] {
+  const warnings: string[] = [];
+  if (settings.budgets.length > 0) warnings.push("budgets are configured but not enforced by this version");
+  settings.budgets.forEach((budget, index) => {
+    const name = /^agent:(.*)$/s.exec(budget.scope)?.[1];
+    if (name === undefined || (Object.hasOwn(settings.agents, name) && settings.agents[name]?.enabled)) return;
+    warnings.push(`budgets[${index}].scope names the agent "${name}", which is not configured`);
+  });
+  if (settings.retry.maxDelayMs < settings.retry.initialDelayMs) {
+    warnings.push("retry.maxDelayMs is below retry.initialDelayMs: every retry waits retry.maxDelayMs");
+  }
+  if (isWildcardHost(settings.server.host) && settings.server.publicUrl === undefined) {
+    warnings.push(
+      `server.host is ${settings.server.host}, but server.publicUrl does not say by which name: callers from other machines are refused`,
+    );
+  }
+  return warnings;
+}

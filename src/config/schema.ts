@@ -1,0 +1,178 @@
+/** The config's one schema: what the file, the environment and the flags may say. The schema is the type. */
+import { type Static, Type } from "@sinclair/typebox";
+
+const closed = { additionalProperties: false } as const;
+const Ms = (options: { default?: number; description: string }) =>
+  Type.Integer({ minimum: 0, maximum: 2_147_483_647, ...options });
+const Text = (description: string) => Type.String({ minLength: 1, maxLength: 4096, description });
+
+/**
+ * `wanted` says in words what a pattern asks for, `wantedKeys` the same of a record's keys: what an error message shows
+ * in place of the pattern.
+ */
+const Name = {
+  pattern: "^[A-Za-z0-9._-]{1,64}$",
+  wanted: 'a name of 1 to 64 letters, digits, ".", "_" or "-"',
+} as const;
+const Variable = {
+  pattern: "^[A-Za-z_][A-Za-z0-9_]*$",
+  wanted: "the name of an environment variable",
+} as const;
+
+/** The programs whose command line and output are known. */
+export const PRESETS = ["gemini", "copilot", "claude", "codex", "opencode"] as const;
+
+/** Where an `ssh` agent lives. Keys and known hosts are files; nothing secret stands in the config itself. */
+export const SshSettings = Type.Object(
+  {
+    host: Text("host name or address"),
+    port: Type.Integer({ minimum: 1, maximum: 65535, default: 22 }),
+    username: Type.Optional(Text("default: the daemon's own user")),
+    privateKeyFile: Type.Optional(Text("default: the SSH agent, where SSH_AUTH_SOCK is set")),
+    passphraseFile: Type.Optional(Text("a file that holds the key's passphrase")),
+    knownHostsFile: Type.String({ default: "~/.ssh/known_hosts" }),
+    runDirectory: Type.String({
+      default: ".jarvis-orchestrator/runs",
+      description: "on the host, relative to its home",
+    }),
+    maxSessionsPerConnection: Type.Integer({
+      minimum: 1,
+      maximum: 64,
+      default: 8,
+      description: "below sshd's MaxSessions (10)",
+    }),
+    keepaliveMs: Ms({ default: 1500, description: "between keepalives; three unanswered ones are a dead link" }),
+    connectTimeoutMs: Ms({ default: 10_000, description: "until the connection is ready" }),
+  },
+  closed,
+);
+export type SshSettings = Static<typeof SshSettings>;
+
+export const AgentSettings = Type.Object(
+  {
+    adapter: Type.Union([Type.Literal("ssh"), Type.Literal("spawn"), Type.Literal("cli")]),
+    via: Type.Optional(Type.Union([Type.Literal("heartbeat"), Type.Literal("process")])),
+    enabled: Type.Boolean({ default: true }),
+    model: Type.Optional(Text("the model's name, filled in for {model}")),
+    costMultiplier: Type.Number({ minimum: 0, default: 1 }),
+    maxConcurrent: Type.Integer({ minimum: 1, maximum: 10_000, default: 1 }),
+    bestFor: Type.Array(Type.String({ minLength: 1, maxLength: 100 }), { default: [] }),
+    preset: Type.Optional(
+      Type.Union(
+        PRESETS.map((preset) => Type.Literal(preset)),
+        { description: "a known program" },
+      ),
+    ),
+    command: Type.Optional(Type.Array(Type.String({ maxLength: 65_536 }), { minItems: 1, maxItems: 1000 })),
+    ssh: Type.Optional(SshSettings),
+    agentId: Type.Optional(Text("sessions_spawn's agentId")),
+    workdir: Type.Optional(Text("where the program runs when the task has no workspace")),
+    env: Type.Record(Type.String({ pattern: Variable.pattern }), Type.String(), {
+      ...closed,
+      wantedKeys: Variable.wanted,
+      default: {},
+    }),
+    envPass: Type.Array(Type.String(Variable), { default: [] }),
+    output: Type.Optional(Type.Union([Type.Literal("text")])),
+    timeoutMs: Ms({ default: 1_800_000, description: "total time of a session" }),
+    stallTimeoutMs: Type.Optional(
+      Ms({ description: "without any output or sign; default: 5 min where the output streams, else 0 = off" }),
+    ),
+    killGraceMs: Ms({ default: 10_000, description: "between TERM and KILL" }),
+    exitGraceMs: Ms({ default: 10_000, description: "that a program may go on after it reported" }),
+    claimTimeoutMs: Ms({ default: 600_000, description: "until a handed out spawn is handed out again" }),
+    callback: Type.Optional(Type.Boolean({ description: "whether the prompt says how to report" })),
+    account: Type.Optional(Text("agents of one account share its rate limits")),
+    maxOutputBytes: Type.Integer({
+      minimum: 1024,
+      default: 50 * 1024 * 1024,
+      description: "of output kept per stream",
+    }),
+  },
+  closed,
+);
+export type AgentSettings = Static<typeof AgentSettings>;
+
+export const Budget = Type.Object(
+  {
+    scope: Type.String({ pattern: "^(all|(agent|project):.+)$", wanted: '"all", "agent:<name>" or "project:<name>"' }),
+    window: Type.Union([Type.Literal("day"), Type.Literal("week"), Type.Literal("month")]),
+    limitUsd: Type.Number({ minimum: 0 }),
+    warnAt: Type.Number({ minimum: 0, maximum: 1, default: 0.8 }),
+  },
+  closed,
+);
+
+export const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
+
+export const Settings = Type.Object(
+  {
+    server: Type.Object(
+      {
+        host: Type.String({
+          pattern: "^[A-Za-z0-9._:%-]{1,253}$",
+          wanted: "a host name or an IP address (without brackets)",
+          default: "127.0.0.1",
+        }),
+        port: Type.Integer({ minimum: 0, maximum: 65535, default: 3333 }),
+        publicUrl: Type.Optional(
+          Type.String({
+            pattern: "^https?://[^\\s/?#]+(/[^\\s?#]*)?$",
+            wanted: 'a URL such as "http://127.0.0.1:3333"',
+            description: "how agents and browsers reach the daemon; default: http://host:port",
+          }),
+        ),
+      },
+      { ...closed, default: {} },
+    ),
+    humans: Type.Array(Type.String(Name), {
+      default: ["jarvis", "diego"],
+      description: "assignees that are never dispatched",
+    }),
+    dispatch: Type.Object(
+      {
+        auto: Type.Boolean({ default: false, description: "dispatch without a heartbeat" }),
+        intervalMs: Type.Integer({ minimum: 100, maximum: 86_400_000, default: 5000 }),
+        maxConcurrent: Type.Integer({ minimum: 1, maximum: 100_000, default: 8 }),
+      },
+      { ...closed, default: {} },
+    ),
+    retry: Type.Object(
+      {
+        maxAttempts: Type.Integer({ minimum: 1, maximum: 1000, default: 3 }),
+        initialDelayMs: Ms({ default: 10_000, description: "before the second attempt" }),
+        maxDelayMs: Ms({ default: 300_000, description: "the delay's ceiling" }),
+      },
+      { ...closed, default: {} },
+    ),
+    workspaceRoots: Type.Array(Text("a task's workspace must lie under one of these"), { default: ["~"] }),
+    budgets: Type.Array(Budget, { default: [] }),
+    historyDays: Type.Integer({
+      minimum: 1,
+      maximum: 36_500,
+      default: 30,
+      description: "how long the journal's history is kept",
+    }),
+    agents: Type.Record(Type.String({ pattern: Name.pattern }), AgentSettings, {
+      ...closed,
+      wantedKeys: Name.wanted,
+      default: {},
+    }),
+  },
+  closed,
+);
+/** Settings after defaults and checks. */
+export type Settings = Static<typeof Settings>;
+
+export const LogLevel = Type.Union(LOG_LEVELS.map((level) => Type.Literal(level)));
+export type LogLevel = Static<typeof LogLevel>;
+
+/** Everything the daemon was told at its start, frozen. */
+export interface Config extends Settings {
+  /** Absolute. */
+  readonly dataDirectory: string;
+  readonly configFile: string;
+  readonly logLevel: LogLevel;
+  /** The operator's token; `null` = whoever reaches the loopback port is the operator. */
+  readonly token: string | null;
+}

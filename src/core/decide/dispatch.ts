@@ -1,0 +1,87 @@
+/** The dispatch: what `plan` says ought to start now becomes sessions with their locks, in one step. */
+import type { Agent } from "../agent.ts";
+import { accept, type Command, type Context } from "../decision.ts";
+import type { Event } from "../event.ts";
+import type { Lock } from "../lock.ts";
+import { claimOf, HANDOUTS_MAX, type Plan, type PlanOptions, plan, type Waiting } from "../plan.ts";
+import type { StartingSession } from "../session.ts";
+import type { State } from "../state.ts";
+import type { Task } from "../task.ts";
+
+export interface Dispatched {
+  readonly session: StartingSession;
+  /** Handed out before, and not claimed. */
+  readonly again: boolean;
+}
+
+export interface DispatchAnswer {
+  readonly dispatched: readonly Dispatched[];
+  readonly skipped: readonly Waiting[];
+}
+
+export function dispatch(options: PlanOptions): Command<DispatchAnswer> {
+  return (state, context) => {
+    const planned = plan(state, context, options);
+    const events = eventsOf(state, context, planned);
+    const handedOut = planned.again.map((session) => ({ id: session.id, again: true }));
+    const started = events.flatMap((event) => (event.type === "session.started" ? [{ id: event.session.id, again: false }] : []));
+    return accept(events, (after) => ({
+      dispatched: [...handedOut, ...started].map(({ id, again }) => ({
+        session: after.sessions.byId.get(id) as StartingSession,
+        again,
+      })),
+      skipped: planned.waiting,
+    }));
+  };
+}
+
+function eventsOf(state: State, context: Context, planned: Plan): readonly Event[] {
+  const events: Event[] = [];
+  for (const session of planned.again) {
+    const times = (session.handout?.times ?? 0) + 1;
+    const expiresAt = context.now + (context.agents.get(session.agent)?.claimTimeoutMs ?? 0);
+    events.push({ type: "session.handed_out", at: context.now, sessionId: session.id, taskId: session.taskId, handout: { times, expiresAt } });
+  }
+  let fence = state.ledger.fence;
+  for (const { task, agent } of planned.starts) {
+    const session = newSession(context, task, agent);
+    const lock = task.files.length === 0 ? undefined : newLock(session, ++fence);
+    events.push({ type: "session.started", at: context.now, session, ...(lock === undefined ? {} : { lock }) });
+  }
+  return events;
+}
+
+function newSession(context: Context, task: Task, agent: Agent): StartingSession {
+  const handedOut = agent.method === "sessions_spawn";
+  const timeoutMs = task.timeoutMs ?? agent.timeoutMs;
+  return {
+    id: context.newId("ses"),
+    taskId: task.id,
+    taskTitle: task.title,
+    agent: agent.name,
+    attempt: task.attempts + 1,
+    method: agent.method ?? "cli",
+    status: "starting",
+    startedAt: context.now,
+    // A spawn's own time begins with its claim; until then it may be handed out HANDOUTS_MAX times.
+    deadlineAt: context.now + timeoutMs + (handedOut ? HANDOUTS_MAX * agent.claimTimeoutMs : 0),
+    stallTimeoutMs: agent.stallTimeoutMs,
+    timeoutMs,
+    exitGraceMs: agent.exitGraceMs,
+    files: task.files,
+    workspace: task.workspace,
+    ...(handedOut ? { handout: { times: 1, expiresAt: context.now + agent.claimTimeoutMs } } : {}),
+  };
+}
+
+function newLock(session: StartingSession, fence: number): Lock {
+  return {
+    id: `lock_${session.id}`,
+    sessionId: session.id,
+    taskId: session.taskId,
+    agent: session.agent,
+    ...claimOf(session),
+    fence,
+    acquiredAt: session.startedAt,
+  };
+}

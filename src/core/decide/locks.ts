@@ -1,0 +1,81 @@
+/** Commands on locks that sessions ask for while they run. */
+import { accept, type Command, refuse } from "../decision.ts";
+import { holders } from "../lock-manager.ts";
+import { isHeld, type Lock, type LockMode } from "../lock.ts";
+import { isActive } from "../session.ts";
+
+export interface LockRequest {
+  readonly sessionId: string;
+  /** Normalised. */
+  readonly paths: readonly string[];
+  readonly mode: LockMode;
+  /** Absent: as long as the session lives. */
+  readonly ttlMs?: number | undefined;
+}
+
+/** All paths or none. */
+export function acquireLock({ sessionId, paths, mode, ttlMs }: LockRequest): Command<Lock> {
+  return (state, context) => {
+    const session = state.sessions.byId.get(sessionId);
+    if (session === undefined) return refuse("SESSION_NOT_FOUND", `there is no session ${sessionId}`);
+    if (!isActive(session) || session.status === "stopping") return refuse("SESSION_NOT_ACTIVE", `session ${sessionId} is over`);
+    const claim = { workspace: session.workspace, paths, mode };
+    const inTheWay = holders(state.locks, claim, context.now, sessionId);
+    if (inTheWay.length > 0) {
+      return refuse("LOCKED", `held by ${inTheWay.map((lock) => `${lock.agent} on task ${lock.taskId}`).join(", ")}`, {
+        heldBy: inTheWay.map((lock) => ({
+          lockId: lock.id,
+          sessionId: lock.sessionId,
+          taskId: lock.taskId,
+          agent: lock.agent,
+          paths: lock.paths,
+          mode: lock.mode,
+        })),
+      });
+    }
+    const lock: Lock = {
+      id: context.newId("lock"),
+      sessionId,
+      taskId: session.taskId,
+      agent: session.agent,
+      ...claim,
+      fence: state.ledger.fence + 1,
+      acquiredAt: context.now,
+      ...(ttlMs === undefined ? {} : { ttlMs, expiresAt: context.now + ttlMs }),
+    };
+    return accept([{ type: "lock.acquired", at: context.now, lock }], () => lock);
+  };
+}
+
+export interface LockRenewal {
+  readonly lockId: string;
+  readonly ttlMs?: number | undefined;
+  /** The session whose token the caller showed; `undefined` = the operator. */
+  readonly callerSessionId?: string | undefined;
+}
+
+export function renewLock({ lockId, ttlMs, callerSessionId }: LockRenewal): Command<Lock> {
+  return (state, context) => {
+    const lock = state.locks.byId.get(lockId);
+    if (lock === undefined || !isHeld(lock, context.now)) return refuse("LOCK_NOT_FOUND", `there is no lock ${lockId}; it may have run out`);
+    if (callerSessionId !== undefined && lock.sessionId !== callerSessionId) return notYours();
+    const span = ttlMs ?? lock.ttlMs;
+    // A lock without a time to live goes with its session and needs no renewal.
+    if (span === undefined || lock.expiresAt === undefined) return accept([], () => lock);
+    const expiresAt = context.now + span;
+    return accept([{ type: "lock.renewed", at: context.now, lockId, expiresAt }], (after) => after.locks.byId.get(lockId) as Lock);
+  };
+}
+
+export function releaseLock(lockId: string, callerSessionId?: string): Command<null> {
+  return (state, context) => {
+    const lock = state.locks.byId.get(lockId);
+    if (lock === undefined) return refuse("LOCK_NOT_FOUND", `there is no lock ${lockId}; it may have run out`);
+    if (callerSessionId !== undefined && lock.sessionId !== callerSessionId) return notYours();
+    return accept([{ type: "lock.released", at: context.now, lockId, sessionId: lock.sessionId, why: "released" }], () => null);
+  };
+}
+
+function notYours() {
+  return refuse("NOT_YOUR_SESSION", "the lock belongs to another session");
+}

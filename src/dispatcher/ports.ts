@@ -1,0 +1,108 @@
+/** What the dispatcher needs of the outside, owned by it. Implementations live in journal/ and agents/; tests bring their own. */
+import type { Event, StoredEvent } from "../core/event.ts";
+import type { Cost, EndedSession, Method, RunExit, RunFacts, SessionError, Usage } from "../core/session.ts";
+import type { Task } from "../core/task.ts";
+
+/** Wall time for what is recorded, monotonic time for measuring, one kind of timer. All in milliseconds. */
+export interface Clock {
+  now(): number;
+  monotonic(): number;
+  /** Calls `callback` once after `delayMs`; the returned function cancels it. */
+  after(delayMs: number, callback: () => void): () => void;
+}
+
+/** Where new ids and randomness come from. */
+export interface Ids {
+  /** A new id that sorts by time of making, such as `ses_01J...` for the prefix `ses`. */
+  next(prefix: string): string;
+  /** A number in [0, 1). */
+  random(): number;
+}
+
+/** The durable order of events. */
+export interface Journal {
+  /** The newest `seq` that is on disk; 0 when there is none. */
+  readonly lastSeq: number;
+  /**
+   * Writes the events as `expectedSeq`, `expectedSeq + 1`, ... and resolves once they are on disk; calls made while a
+   * commit is under way share the next one. Rejects with `StorageUnavailable` when they may not be on disk; from then
+   * on every append is refused until `reopen`.
+   */
+  append(expectedSeq: number, events: readonly Event[]): Promise<void>;
+  /** All stored events from `fromSeq` on, in order. */
+  read(fromSeq: number): AsyncIterable<StoredEvent>;
+  close(): Promise<void>;
+}
+
+/** Where records go that left the hot state; on disk when the promise resolves. The newest record of an id counts. */
+export interface Archive {
+  appendTasks(tasks: readonly Task[]): Promise<void>;
+  appendSessions(sessions: readonly EndedSession[]): Promise<void>;
+  hasTask(id: string): boolean;
+}
+
+/** Thrown by a journal whose disk failed or is full: whether the events will be found later is unknown. */
+export class StorageUnavailable extends Error {
+  readonly code = "STORAGE_UNAVAILABLE";
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "StorageUnavailable";
+  }
+}
+
+/** Everything an adapter needs to make a session's run, or to find it again. */
+export interface RunSpec {
+  readonly sessionId: string;
+  readonly taskId: string;
+  readonly agent: string;
+  readonly model: string | null;
+  readonly prompt: string;
+  /** The task's workspace, `~` allowed; `null`: the agent's `workdir`, else the run directory. */
+  readonly workspace: string | null;
+  /** JARVIS_* variables, the callback token among them; they go into the environment and nowhere else. */
+  readonly env: Readonly<Record<string, string>>;
+  /** When the wrapper ends the run by itself, ms since the epoch. */
+  readonly deadlineAt: number;
+}
+
+/** How a run ended, read from its exit record and its output. */
+export interface RunEnd {
+  readonly exit: RunExit;
+  /** Completed: the agent's result. Otherwise what went wrong. */
+  readonly outcome:
+    | { readonly status: "completed"; readonly result: string }
+    | { readonly status: "failed" | "timed_out" | "lost"; readonly error: SessionError; readonly result?: string };
+  readonly usage?: Usage | undefined;
+  readonly cost: Cost;
+}
+
+/** What a run tells while it lives. Called in this order: `started` at most once, `sign` any number of times, `ended` exactly once. */
+export interface RunListener {
+  started(facts: RunFacts): void;
+  /** Output arrived or the run was seen alive: renews the lease. */
+  sign(): void;
+  ended(end: RunEnd): void;
+}
+
+/** A run that this daemon follows. */
+export interface Run {
+  /** TERM to the process group, KILL after the agent's `killGraceMs`. Safe to call again; the end is told by `ended`. */
+  stop(): void;
+  /** Stops following and leaves the run alone: the daemon goes, the run stays. */
+  detach(): Promise<void>;
+}
+
+/** The code for one way to reach agents. One adapter serves all agents of its kind. */
+export interface AgentAdapter {
+  readonly method: Method;
+  /**
+   * Makes the run of a session, or finds the one that was made before: the run directory's `begun` decides, so a run
+   * starts at most once however often and from however many daemons this is called. Never throws: what goes wrong
+   * is told by `ended` (asynchronously, never before `open` returned).
+   */
+  open(spec: RunSpec, listener: RunListener): Run;
+  /** Can the agent be reached, is its program there; `null` = yes, else a sentence for the user that says what to do. */
+  check(agent: string): Promise<string | null>;
+  /** Lets go of connections; runs stay. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,94 @@
+/** /api/agents: who can be dispatched to; pause, resume, check. */
+import { Type } from "@sinclair/typebox";
+import { closed, Name } from "../api/common.ts";
+import { AgentCheck, AgentList, AgentPause, AgentQuery, Agent as AgentSchema } from "../api/orchestrate.ts";
+import { pauseAgent, resumeAgent } from "../core/decide/agents.ts";
+import { accept } from "../core/decision.ts";
+import { type Answers, json, type Rendered } from "./answers.ts";
+import { optionalBody } from "./body.ts";
+import { committed } from "./committed.ts";
+import { page } from "./paging.ts";
+import { ProblemError } from "./problems.ts";
+import type { App } from "./server.ts";
+import type { Services } from "./services.ts";
+import { agentViews } from "./status.ts";
+
+const tags = ["agents"];
+const ByName = Type.Object({ name: Name }, closed);
+
+export function agentRoutes(app: App, services: Services, answers: Answers): void {
+  const { dispatcher, directory } = services;
+
+  app.get(
+    "/api/agents",
+    { schema: { tags, summary: "the agents and their slots", querystring: AgentQuery, response: { 200: AgentList } } },
+    async (request) => {
+      const views = await committed(dispatcher, () => agentViews(services));
+      const sorted = views.sort((a, b) => (a.agent < b.agent ? -1 : 1));
+      const { records, nextCursor } = page({ records: sorted, key: (agent) => agent.agent }, request.query);
+      return { agents: [...records], ...(nextCursor === undefined ? {} : { nextCursor }) };
+    },
+  );
+
+  app.post(
+    "/api/agents/:name/pause",
+    {
+      schema: {
+        tags,
+        summary: "dispatch nothing more to an agent",
+        params: ByName,
+        body: AgentPause,
+        response: { 200: AgentSchema },
+      },
+      preValidation: optionalBody,
+    },
+    async (request, reply) => {
+      const { name } = request.params;
+      return answers.run(request, reply, pauseAgent(name, request.body.reason ?? "paused by a person"), () =>
+        shown(name),
+      );
+    },
+  );
+
+  app.post(
+    "/api/agents/:name/resume",
+    { schema: { tags, summary: "dispatch to an agent again", params: ByName, response: { 200: AgentSchema } } },
+    async (request, reply) => {
+      const { name } = request.params;
+      return answers.run(request, reply, resumeAgent(name), () => shown(name));
+    },
+  );
+
+  app.post(
+    "/api/agents/:name/check",
+    {
+      schema: {
+        tags,
+        summary: "can it be reached, is its program there",
+        params: ByName,
+        response: { 200: AgentCheck },
+      },
+    },
+    async (request, reply) => {
+      const { name } = request.params;
+      if (directory.agent(name) === undefined)
+        throw new ProblemError(404, "AGENT_NOT_FOUND", `no agent is called ${name}`);
+      const problem = await directory.check(name);
+      const found = {
+        agent: name,
+        ok: problem === null,
+        message: problem ?? "it can be reached and its program is there",
+      };
+      return answers.run(
+        request,
+        reply,
+        () => accept([], () => found),
+        (answer) => json(answer),
+      );
+    },
+  );
+
+  function shown(name: string): Rendered {
+    return json(agentViews(services).find((agent) => agent.agent === name));
+  }
+}

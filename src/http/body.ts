@@ -1,0 +1,69 @@
+/** Bodies are JSON in UTF-8, whatever is or is not said of them; an empty one is none. Another declared type is refused. */
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { ProblemError } from "./problems.ts";
+
+const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json$/i;
+
+export function parseJsonBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (request, body, done) => {
+    try {
+      done(null, parse(request, body as Buffer));
+    } catch (error) {
+      done(error as Error);
+    }
+  });
+}
+
+function parse(request: FastifyRequest, body: Buffer): unknown {
+  if (body.length === 0) return undefined;
+  checkType(request);
+  let text: string;
+  try {
+    text = utf8.decode(body);
+  } catch {
+    throw new ProblemError(400, "INVALID_JSON", "the body is not UTF-8");
+  }
+  if (text.trim() === "") return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new ProblemError(400, "INVALID_JSON", "the body is not JSON");
+  }
+}
+
+/** Bytes that are not UTF-8 are refused rather than replaced. */
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+function checkType({ headers }: FastifyRequest): void {
+  const encoding = headers["content-encoding"];
+  if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
+    throw new ProblemError(
+      415,
+      "UNSUPPORTED_MEDIA_TYPE",
+      "send the body as it is, without Content-Encoding",
+      {},
+      { "accept-encoding": "identity" },
+    );
+  }
+  const declared = headers["content-type"];
+  if (declared === undefined) return;
+  const [type = "", ...parameters] = declared.split(";").map((part) => part.trim());
+  const charset = parameters
+    .find((parameter) => /^charset=/i.test(parameter))
+    ?.slice(8)
+    .replaceAll('"', "");
+  if (!JSON_TYPE.test(type) || (charset !== undefined && !/^utf-?8$/i.test(charset))) {
+    throw new ProblemError(
+      415,
+      "UNSUPPORTED_MEDIA_TYPE",
+      "send the body as application/json in UTF-8 (curl: -H 'content-type: application/json')",
+    );
+  }
+}
+
+/** For a route whose body may be left out: nothing is then the same as `{}`. */
+export function optionalBody(request: FastifyRequest, _reply: unknown, done: () => void): void {
+  if (request.body === undefined) request.body = {};
+  done();
+}

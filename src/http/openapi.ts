@@ -1,0 +1,28 @@
+/** /openapi.json and /docs: the contract, made from the very schemas that check the requests. */
+import { readFile } from "node:fs/promises";
+import type { App } from "./server.ts";
+
+export async function openApi(app: App): Promise<void> {
+  const { default: swagger } = await import("@fastify/swagger");
+  const { version } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
+  await app.register(
+    swagger as never,
+    {
+      openapi: {
+        openapi: "3.1.0",
+        info: {
+          title: "Jarvis Orchestrator",
+          version,
+          description: "Dispatches the tasks of a board to agents and brings back what they did.",
+        },
+        components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
+        security: [{ token: [] }],
+      },
+    } as never,
+  );
+  app.get("/openapi.json", { schema: { tags: ["watching"], summary: "this document" } }, async () =>
+    (app as unknown as { swagger(): object }).swagger(),
+  );
+}

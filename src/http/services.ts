@@ -1,0 +1,66 @@
+/** What the routes need of the rest of the daemon; compose.ts fills it in. */
+import type { Config } from "../config/schema.ts";
+import type { Agent, Unavailability } from "../core/agent.ts";
+import type { Circumstances } from "../core/plan.ts";
+import type { ActiveSession, EndedSession } from "../core/session.ts";
+import type { State } from "../core/state.ts";
+import type { Task } from "../core/task.ts";
+import type { Dispatcher } from "../dispatcher/dispatcher.ts";
+import type { Archive, Journal } from "../dispatcher/ports.ts";
+import type { Signs } from "../dispatcher/signs.ts";
+
+export interface ArchiveReader extends Archive {
+  task(id: string): Promise<Task | null>;
+  session(id: string): Promise<EndedSession | null>;
+  /** Newest first; the cursor is opaque. */
+  tasks(
+    cursor: string | undefined,
+    limit: number,
+  ): Promise<{ records: readonly Task[]; nextCursor: string | undefined }>;
+  sessions(
+    cursor: string | undefined,
+    limit: number,
+  ): Promise<{ records: readonly EndedSession[]; nextCursor: string | undefined }>;
+  removeTask(id: string): Promise<void>;
+}
+
+export interface AgentDirectory {
+  agents(): readonly Agent[];
+  agent(name: string): Agent | undefined;
+  unavailability(name: string): Unavailability | null;
+  /** `null` = it can be reached and its program is there; else a sentence for the user. */
+  check(name: string): Promise<string | null>;
+  /** Grows when an agent or its availability changes. */
+  readonly version: number;
+}
+
+export interface Log {
+  isLevelEnabled(level: string): boolean;
+  debug(facts: object, message: string): void;
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+  error(facts: object, message: string): void;
+}
+
+export interface Services {
+  readonly config: () => Config;
+  readonly dispatcher: Dispatcher;
+  readonly circumstances: () => Circumstances;
+  readonly signs: Signs;
+  readonly directory: AgentDirectory;
+  readonly journal: Journal;
+  readonly archive: ArchiveReader;
+  /** Ends the run of a session that is stopping already. */
+  readonly stopNow: (sessionId: string) => void;
+  /** Looks whether something can be started without a heartbeat. */
+  readonly now: () => number;
+  readonly random: (bytes: number) => Buffer;
+  /** The key of the callback tokens. */
+  readonly secret: Buffer;
+  /** Where the run directories are. */
+  readonly runsDirectory: string;
+  /** The whole text that a heartbeat spawn is started with. */
+  readonly spawnPrompt: (session: ActiveSession, state: State, callbackToken: string) => string;
+  readonly draining: () => boolean;
+  readonly log: Log;
+}
