@@ -68,7 +68,11 @@ export async function serve(first: Config, { sources, warnings }: ServeOptions):
   log.info({ url, pid: process.pid }, "listening");
   const stopWatchdog = tellSystemd(log);
 
+  let stopping = false;
   const stop = (signal: string) => {
+    // Ctrl-C under npm comes twice, from the terminal and from npm; unheard, the second would kill.
+    if (stopping) return;
+    stopping = true;
     log.info({ signal }, "stopping; agents at work go on");
     notify("STOPPING=1");
     const forced = setTimeout(() => daemon.app.server.closeAllConnections(), STOP_MS);
@@ -94,7 +98,7 @@ export async function serve(first: Config, { sources, warnings }: ServeOptions):
     for (const warning of result.warnings) log.warn(warning);
     log.info({ changed: result.changed, needRestart: result.restart }, "config read again");
   };
-  process.once("SIGTERM", stop).once("SIGINT", stop).on("SIGHUP", reload);
+  process.on("SIGTERM", stop).on("SIGINT", stop).on("SIGHUP", reload);
   const code = await ended;
   process.off("SIGTERM", stop).off("SIGINT", stop).off("SIGHUP", reload);
   stopWatchdog();

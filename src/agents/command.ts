@@ -31,11 +31,11 @@ export function commandTemplate(
   settings: Pick<AgentSettings, "command" | "preset">,
   model: string | null,
 ): readonly [string, ...string[]] {
-  const [program, ...rest] = settings.command ?? presetCommand(settings.preset, model);
-  if (program === undefined || program === "")
-    throw new AgentProblem("BAD_CONFIG", "the agent's command names no program");
-  if (program.startsWith("-"))
-    throw new AgentProblem("BAD_CONFIG", `the agent's command begins with ${program}, which is no program`);
+  const { command, preset } = settings;
+  if (command === undefined && preset === undefined) throw bad('the agent has neither a "command" nor a "preset"');
+  const [program, ...rest] = command ?? (preset === undefined ? [] : presetCommand(preset, model));
+  if (!program) throw bad("the agent's command names no program");
+  if (program.startsWith("-")) throw bad(`the agent's command begins with ${program}, which is no program`);
   return [program, ...rest];
 }
 
@@ -49,8 +49,7 @@ export function fillIn(template: readonly [string, ...string[]], values: Command
     const filled = argument.replace(PLACE, (_place, name: keyof CommandValues) => {
       if (name === "prompt" || name === "promptFile") promptOnStdin = false;
       const value = values[name];
-      if (value === null)
-        throw new AgentProblem("BAD_CONFIG", "the agent's command has {model}, but the agent has no model");
+      if (value === null) throw bad("the agent's command has {model}, but the agent has no model");
       // No argument can hold a zero byte.
       return value.replaceAll("\0", "\uFFFD");
     });
@@ -67,4 +66,8 @@ export function fillIn(template: readonly [string, ...string[]], values: Command
   const [program, ...rest] = template;
   const argv = [fill(program), ...rest.map(fill)] as const;
   return { argv: [...argv], promptOnStdin };
+}
+
+function bad(message: string): AgentProblem {
+  return new AgentProblem("BAD_CONFIG", message);
 }

@@ -1,10 +1,16 @@
 /** Known programs: how each is run without a person, answering in plain text, with the prompt on its standard input. */
-import { AgentProblem } from "./agent-problem.ts";
+import type { AgentSettings } from "../config/schema.ts";
 
-type Preset = (model: readonly string[]) => readonly [string, ...string[]];
+export type PresetName = NonNullable<AgentSettings["preset"]>;
 
-/** Command lines as seen to work with the versions of late 2026. `model` is what follows the model's flag, or nothing. */
-const PRESETS: Readonly<Record<string, { readonly modelFlag: string; readonly command: Preset }>> = {
+interface Preset {
+  readonly modelFlag: string;
+  /** `model`: the flag and the model's name, or nothing. */
+  readonly command: (model: readonly string[]) => readonly [string, ...string[]];
+}
+
+/** Command lines as seen to work with the versions of late 2026. */
+const PRESETS: Readonly<Record<PresetName, Preset>> = {
   gemini: {
     modelFlag: "-m",
     command: (model) => ["gemini", ...model, "-o", "text", "--approval-mode", "yolo", "--skip-trust"],
@@ -49,17 +55,7 @@ const PRESETS: Readonly<Record<string, { readonly modelFlag: string; readonly co
   },
 };
 
-/** Throws `BAD_CONFIG` for a name that is not known. */
-export function presetCommand(name: string | undefined, model: string | null): readonly [string, ...string[]] {
-  const preset = name !== undefined && Object.hasOwn(PRESETS, name) ? PRESETS[name] : undefined;
-  if (preset === undefined) {
-    const known = Object.keys(PRESETS).join(", ");
-    throw new AgentProblem(
-      "BAD_CONFIG",
-      name === undefined
-        ? 'the agent has neither a "command" nor a "preset"'
-        : `there is no preset "${name}"; known: ${known}`,
-    );
-  }
-  return preset.command(model === null ? [] : [preset.modelFlag, model]);
+export function presetCommand(name: PresetName, model: string | null): readonly [string, ...string[]] {
+  const { modelFlag, command } = PRESETS[name];
+  return command(model === null ? [] : [modelFlag, model]);
 }

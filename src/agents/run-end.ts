@@ -96,10 +96,8 @@ function startError(word: string): SessionError {
       return {
         code: "NOT_INSTALLED",
         message:
-          "the program is not installed there, or not on the agent's PATH: give its absolute path, or set PATH in the agent's env",
+          "the program is not installed there, not executable, or not on the agent's PATH: give its absolute path, or set PATH in the agent's env",
       };
-    case "NOT_EXECUTABLE":
-      return { code: "NOT_INSTALLED", message: "the program is there, but is not executable" };
     case "WORKSPACE_NOT_FOUND":
       return { code: "WORKSPACE_NOT_FOUND", message: "the workspace is not there, or may not be entered" };
     case "BAD_WORKSPACE":

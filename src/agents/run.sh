@@ -77,13 +77,7 @@ jr_program() {
   jr_way=$1
   cd "$2" 2>/dev/null || jr_refuse WORKSPACE_NOT_FOUND
   shift 2
-  case $1 in
-    */*)
-      [ -f "$1" ] || jr_refuse NOT_INSTALLED
-      [ -x "$1" ] || jr_refuse NOT_EXECUTABLE
-      ;;
-    *) command -v "$1" >/dev/null 2>&1 || jr_refuse NOT_INSTALLED ;;
-  esac
+  jr_is_program "$1" || jr_refuse NOT_INSTALLED
   jr_own_pid
   # dash and busybox take "set -m" without a word, and do nothing where there is no terminal.
   [ "$jr_way" != job ] || [ "$(ps -o pgid= -p "$jr_self" | tr -d ' ')" = "$jr_self" ] || jr_refuse NO_PROCESS_GROUP
@@ -95,6 +89,14 @@ jr_program() {
     setsid) exec setsid "$@" ;;
     perl) exec perl -e 'setpgrp(0, 0); exec { $ARGV[0] } @ARGV; die "run.sh: $ARGV[0]: $!\n"' "$@" ;;
     *) exec "$@" ;;
+  esac
+}
+
+# A path is judged as it is: not every shell's "command -v" does that.
+jr_is_program() {
+  case $1 in
+    */*) [ -f "$1" ] && [ -x "$1" ] ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
   esac
 }
 

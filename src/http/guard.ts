@@ -100,14 +100,18 @@ function namesOf(config: Config): Names {
 }
 
 /** Against DNS rebinding: the page of a foreign name cannot reach a daemon that does not answer to that name. */
-function checkHost(request: FastifyRequest, { hosts }: Names): void {
-  const [, name] = /^(\[[0-9a-f:.]+\]|[^:@/[\]]+)(?::\d*)?$/i.exec(request.headers.host ?? "") ?? [];
-  if (name !== undefined && (isLoopback(name) || hosts.has(name.toLowerCase()))) return;
-  throw new ProblemError(
-    421,
-    "UNKNOWN_HOST",
-    "this daemon does not answer to that name; set server.publicUrl to the name it is reached by",
-  );
+function checkHost({ url, headers }: FastifyRequest, { hosts }: Names): void {
+  // Where the request line names a host as well, both have to be ours.
+  const named = url.startsWith("/") ? [headers.host] : [headers.host, /^https?:\/\/([^/?#]*)/i.exec(url)?.[1]];
+  for (const host of named) {
+    const [, name] = /^(\[[0-9a-f:.]+\]|[^:@/[\]]+)(?::\d*)?$/i.exec(host ?? "") ?? [];
+    if (name !== undefined && (isLoopback(name) || hosts.has(name.toLowerCase()))) continue;
+    throw new ProblemError(
+      421,
+      "UNKNOWN_HOST",
+      "this daemon does not answer to that name; set server.publicUrl to the name it is reached by",
+    );
+  }
 }
 
 function isLoopback(name: string): boolean {

@@ -1,5 +1,6 @@
 /** /openapi.json and /docs: the contract, made from the very schemas that check the requests. */
 import { readFile } from "node:fs/promises";
+import { docsRoutes } from "./docs.ts";
 import type { App } from "./server.ts";
 
 export async function openApi(app: App): Promise<void> {
@@ -25,4 +26,5 @@ export async function openApi(app: App): Promise<void> {
   app.get("/openapi.json", { schema: { tags: ["watching"], summary: "this document" } }, async () =>
     (app as unknown as { swagger(): object }).swagger(),
   );
+  docsRoutes(app);
 }

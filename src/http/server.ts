@@ -60,13 +60,13 @@ export async function buildServer(services: Services): Promise<App> {
   app.setSerializerCompiler(() => JSON.stringify);
   app.setErrorHandler(onError);
   parseJsonBodies(app as unknown as FastifyInstance);
+  const streams = new Streams();
+  closeConnectionsAtEnd(app, streams);
   const signIns = new SignIns();
   guard(app as unknown as FastifyInstance, services, signIns);
   refuseUnknownPaths(app);
   refuseUndeclared(app);
   logRequests(app, services);
-  const streams = new Streams();
-  closeConnectionsAtEnd(app, streams);
   await openApi(app);
 
   const answers = new Answers(services);
@@ -145,9 +145,20 @@ function logRequests(app: App, { log }: Services): void {
 /** At the end, streams end, and a connection closes with the answer that was under way on it. */
 function closeConnectionsAtEnd(app: App, streams: Streams): void {
   let closing = false;
+  // Browsers open connections ahead of need. Node closes those that wait for a next request, not those that had none yet.
+  const silent = new Set<Socket>();
+  app.server.on("connection", (socket: Socket) => {
+    silent.add(socket);
+    socket.once("close", () => silent.delete(socket));
+  });
+  app.addHook("onRequest", (request, _reply, done) => {
+    silent.delete(request.raw.socket);
+    done();
+  });
   app.addHook("preClose", async () => {
     closing = true;
     streams.end();
+    for (const socket of silent) socket.destroy();
   });
   app.addHook("onSend", (_request, reply, _payload, done) => {
     if (closing) reply.header("connection", "close");

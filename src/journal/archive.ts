@@ -15,7 +15,7 @@ import {
 } from "./archive-file.ts";
 import { ArchiveIndex, hash32, type IndexedLine } from "./archive-index.ts";
 import { DamagedData } from "./damage.ts";
-import { type Disk, type DiskFile, realDisk } from "./disk.ts";
+import { type Disk, type DiskFile, noEntry, realDisk } from "./disk.ts";
 import { LineEncoder } from "./frame.ts";
 import type { Log } from "./log.ts";
 
@@ -279,7 +279,7 @@ class Batch {
 /** The numbers of an archive's files, oldest first. */
 export async function listArchiveFiles(folder: string, name: string): Promise<number[]> {
   const numbers: number[] = [];
-  for (const file of await readdir(folder)) {
+  for (const file of (await readdir(folder).catch(noEntry)) ?? []) {
     const [, of, number] = /^(.+?)(?:-(\d{6}))?\.jsonl$/.exec(file) ?? [];
     if (of === name) numbers.push(Number(number ?? 0));
   }

@@ -32,7 +32,7 @@ export interface Disk {
   create(path: string): Promise<DiskFile>;
   /** Opens an existing file for reading and writing. */
   open(path: string): Promise<DiskFile>;
-  /** Creates the directory and those above it, for its owner alone; nothing where it exists. */
+  /** Creates the directory and those above it, for its owner alone, all on disk; nothing where it exists. */
   makeDirectory(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   /** Removes a file or a directory with all that is in it; nothing where there is none. */
@@ -54,7 +54,10 @@ export const realDisk: Disk = {
     return new RealFile(await openFile(path, "r+"));
   },
   async makeDirectory(path) {
-    await mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
+    const first = await mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
+    if (first === undefined) return;
+    for (let made = path; made.length >= first.length; made = dirname(made))
+      await realDisk.syncDirectory(dirname(made));
   },
   rename,
   remove: (path) => rm(path, { recursive: true, force: true }),

@@ -52,7 +52,7 @@ export function inspectNewest(segment: Buffer, expected: Expected): NewestSegmen
     }
     position = end + 1;
   }
-  const lastSeq = lastFrame === undefined ? firstSeq - 1 : lastSeqOf(lastFrame);
+  const lastSeq = lastFrame === undefined ? firstSeq - 1 : lastSeqOf(lastFrame, file, position);
   checkEnd(segment.subarray(position), { ...expected, position, lastSeq });
   return { lastSeq, bytes: position, unsettledFrom };
 }
@@ -89,7 +89,8 @@ function seqOf(line: Buffer): number {
   return Number.parseInt(line.toString("latin1", FRAME_OPENING.length, FRAME_OPENING.length + 17), 10);
 }
 
-function lastSeqOf(line: Buffer): number {
+function lastSeqOf(line: Buffer, file: string, end: number): number {
   const frame = decodeSegmentLine(line);
-  return frame !== undefined && isFrame(frame) ? frame.seq + frame.events.length - 1 : Number.NaN;
+  if (frame !== undefined && isFrame(frame)) return frame.seq + frame.events.length - 1;
+  throw new DamagedData({ file, position: end - line.length - 1, wanted: "a frame", found: "something else" });
 }

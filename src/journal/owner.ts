@@ -134,8 +134,8 @@ class HeldLock implements Ownership {
         lockfilePath: join(this.#directory, LOCK),
         realpath: false,
         stale: STALE_MS,
-        // What is removed at the exit of the process may be the next owner's by then.
-        fs: { ...fs, rmdirSync: (path: string) => this.#isMineNow() && fs.rmdirSync(path) },
+        // Removed by release alone: at the exit of the process, it may be the next owner's.
+        fs: { ...fs, rmdirSync: () => {} },
         onCompromised: () => {
           this.#unlock = undefined;
         },
@@ -201,9 +201,5 @@ class HeldLock implements Ownership {
   async #isMine(): Promise<boolean> {
     const lock = await stat(join(this.#directory, LOCK)).catch(noEntry);
     return lock !== undefined && (await readOwner(this.#directory))?.token === this.#token;
-  }
-
-  #isMineNow(): boolean {
-    return parseOwner(fs.readFileSync(join(this.#directory, OWNER_FILE), "utf8"))?.token === this.#token;
   }
 }

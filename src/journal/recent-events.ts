@@ -8,7 +8,7 @@ interface Committed {
   readonly chars: number;
 }
 
-const CHARS_MAX = 16 * 1024 * 1024;
+const CHARS_MAX = 8 * 1024 * 1024;
 
 export class RecentEvents {
   readonly #eventsMax: number;

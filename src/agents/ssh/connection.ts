@@ -51,10 +51,6 @@ export class SshConnection {
     return this.#isOpen && this.#inUse < this.#channelsMax;
   }
 
-  get isUsed(): boolean {
-    return this.#inUse > 0;
-  }
-
   /**
    * Starts a command on the host; `onFree` is called when its channel is gone. `null` when the host lets this connection have no
    * further channel: its MaxSessions is lower than what the config says, and from now on so is `hasRoom`.
@@ -69,8 +65,10 @@ export class SshConnection {
       const fail = (error: Error & { reason?: unknown }) => {
         free();
         // 1: administratively prohibited, 2: connect failed. OpenSSH answers so when MaxSessions is reached.
-        if (this.#isOpen && (error.reason === 1 || error.reason === 2) && this.#inUse > 0) {
-          this.#channelsMax = this.#inUse;
+        if (this.#isOpen && (error.reason === 1 || error.reason === 2)) {
+          this.#channelsMax = Math.max(1, this.#inUse);
+          // The host still counts a channel that is gone for us. Nothing is lost with this connection.
+          if (this.#inUse === 0) this.close();
           resolve(null);
         } else {
           reject(new AgentProblem("HOST_UNREACHABLE", `${targetName(this.#target)} took no command: ${error.message}`));
@@ -89,6 +87,7 @@ export class SshConnection {
   }
 
   close(): void {
+    this.#isOpen = false;
     this.#client.end();
     this.#client.destroy();
   }

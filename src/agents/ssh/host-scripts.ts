@@ -23,10 +23,10 @@ export function hostCommand(target: SshTarget, ...words: readonly string[]): str
 export async function installScripts(pool: SshPool, target: SshTarget): Promise<void> {
   const directory = scriptDirectory(target);
   for (const { name, content } of loadScripts().files) {
-    // In single quotes, with nothing inside that any login shell takes for more than text. A cut connection leaves too few bytes.
-    const fresh = `${directory}/${name}.$$`;
-    const write = `umask 077; mkdir -p ${directory} && cat >${fresh} && test $(wc -c <${fresh}) -eq ${content.length} && mv -f ${fresh} ${directory}/${name}`;
-    const { code, stderr } = await runCommand(await pool.exec(`/bin/sh -c '${write}'`), content);
+    const { code, stderr } = await runCommand(
+      await pool.exec(installCommand(directory, name, content.length)),
+      content,
+    );
     if (code !== 0) {
       const why = stderr.trim() || `status ${code}`;
       throw new AgentProblem(
@@ -35,6 +35,16 @@ export async function installScripts(pool: SshPool, target: SshTarget): Promise<
       );
     }
   }
+}
+
+/**
+ * The line that writes a file of so many bytes there, whole or not at all: a cut connection leaves too few. In single quotes, with
+ * nothing inside that some login shell takes for more than text.
+ */
+export function installCommand(directory: string, name: string, bytes: number): string {
+  const fresh = `${directory}/${name}.$$`;
+  const write = `cat >${fresh} && test $(wc -c <${fresh}) -eq ${bytes} && mv -f ${fresh} ${directory}/${name}`;
+  return `/bin/sh -c 'umask 077; mkdir -p ${directory} && ${write}'`;
 }
 
 export interface CommandResult {

@@ -132,6 +132,7 @@ jr_detach() {
 #   read ID STREAM OFFSET BYTES   so many bytes of a log, and a line break
 #   stop ID GRACE WHY             TERM to the run's group, KILL after GRACE seconds; WHY: stopped | timed-out
 #   kill ID                       KILL to the run's group
+#   dismiss ID                    there is nothing left to guard
 #   which                         the next two lines are a PATH (or nothing) and a program: is it there
 #
 # Every answer ends with a line that is a dot. Answers hold nothing else that could be one.
@@ -155,12 +156,13 @@ jr_serve() {
         ;;
       stop) jr_stop "$@" ;;
       kill) jr_load "$1" && jr_has_group && kill -KILL "-$jr_pid" ;;
+      dismiss) jr_load "$1" && jr_is_alive "$jr_guard" "$jr_guard_start" && kill -USR1 "$jr_guard" ;;
       which)
         IFS= read -r jr_search
         IFS= read -r jr_program
         (
           [ -z "$jr_search" ] || PATH=$jr_search
-          command -v "$jr_program" >/dev/null 2>&1 && echo found || printf 'missing %s\n' "$PATH"
+          jr_is_program "$jr_program" && echo found || printf 'missing %s\n' "$PATH"
         )
         ;;
     esac 2>/dev/null

@@ -6,6 +6,8 @@ import { type SshTarget, targetName } from "./target.ts";
 
 /** Together with `maxSessionsPerConnection` the bound of what is under way at once; more waits. */
 const CONNECTIONS_MAX = 4;
+/** Of one command, by hosts that allow fewer sessions than we thought. */
+const REFUSALS_MAX = 10;
 
 export class SshPool {
   readonly #target: SshTarget;
@@ -22,18 +24,21 @@ export class SshPool {
 
   /** Starts a command on the host, as soon as there is room for it. Throws an `AgentProblem`. */
   async exec(command: string): Promise<ClientChannel> {
-    for (;;) {
-      if (this.#isClosed) throw this.#closed();
+    for (let refusals = 0; refusals <= REFUSALS_MAX; ) {
+      if (this.#isClosed) break;
       const connection = [...this.#connections].find(({ hasRoom }) => hasRoom);
       if (connection !== undefined) {
         const channel = await connection.exec(command, () => this.#wake());
         if (channel !== null) return channel;
+        refusals += 1;
       } else if (this.#opening !== null || this.#connections.size < CONNECTIONS_MAX) {
         await this.#open();
       } else {
         await new Promise<void>((resolve) => this.#waiting.push(resolve));
       }
     }
+    const why = this.#isClosed ? "the connection was closed" : "it allows no session";
+    throw new AgentProblem("HOST_UNREACHABLE", `${targetName(this.#target)} took no command: ${why}`);
   }
 
   /** Ends all connections; what runs on the host goes on. The next command connects again. */
@@ -63,10 +68,6 @@ export class SshPool {
     });
     if (this.#isClosed) connection.close();
     else if (connection.isOpen) this.#connections.add(connection);
-  }
-
-  #closed(): AgentProblem {
-    return new AgentProblem("HOST_UNREACHABLE", `the connection to ${targetName(this.#target)} was closed`);
   }
 
   #wake(): void {

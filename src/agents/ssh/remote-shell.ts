@@ -105,6 +105,11 @@ export class RemoteShell {
     await this.#ask(`kill ${id}`);
   }
 
+  /** Lets the guard go of a run that is over without its wrapper. */
+  async dismiss(id: string): Promise<void> {
+    await this.#ask(`dismiss ${id}`);
+  }
+
   /** `null` = the program is there, else the PATH where it is not. `path`: the agent's own, empty where it has none. */
   async which(program: string, path: string): Promise<string | null> {
     const [answer] = await this.#ask(`which\n${firstLine(path)}\n${firstLine(program)}`);

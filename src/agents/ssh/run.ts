@@ -225,7 +225,7 @@ export class SshRun implements Run {
       this.#signAt = now + SIGN_MS;
       this.#parts.listener.sign();
     }
-    if (this.#ending !== null && mirror.isComplete(sizes)) await this.#finish(this.#ending);
+    if (this.#ending !== null && mirror.isComplete(sizes)) await this.#finish(this.#ending, shell);
     else if (this.#ending === null && sizes.hasExit) this.#stateAt = now;
     // The sizes decide at the end what this was, so that nothing needs to be remembered.
     else if (this.#ending === null && mirror.isOverLimit) await shell.kill(this.id);
@@ -245,9 +245,10 @@ export class SshRun implements Run {
   }
 
   /** The logs are here to their end; the exit record comes last, so that its presence says so. */
-  async #finish(ending: ExitRecord | "lost"): Promise<void> {
+  async #finish(ending: ExitRecord | "lost", shell: RemoteShell): Promise<void> {
     await this.#mirror?.close();
     if (ending === "lost") {
+      await shell.dismiss(this.id);
       return this.#end(
         lostRun("RUN_LOST", "how it ended is not known: its wrapper was killed, or the host was restarted"),
       );

@@ -51,7 +51,8 @@ function expiry(session: ActiveSession, lastSignAt: number, now: number): Outcom
   if (session.status === "stopping") return null;
   if (session.status === "starting" && session.handout !== undefined) {
     const { times, expiresAt } = session.handout;
-    if (expiresAt > now || (times < HANDOUTS_MAX && session.deadlineAt > now)) return null;
+    // The next POST hands it out again; should none come for so long, its locks and slot are free again.
+    if ((times < HANDOUTS_MAX ? expiresAt + session.timeoutMs : expiresAt) > now) return null;
     const message = `nobody claimed the spawn, which was handed out ${times} times; does the assistant run sessions_spawn when it is told to?`;
     return { status: "failed", error: { code: "SPAWN_UNCLAIMED", message } };
   }

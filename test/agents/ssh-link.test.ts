@@ -1,0 +1,246 @@
+/** Connections: how many there are, and what becomes of runs when they go. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { runDirectory } from "../../src/agents/run-directory.ts";
+import { createSshAdapter } from "../../src/agents/ssh.ts";
+import type { SshSettings } from "../../src/config/schema.ts";
+import type { Clock } from "../../src/dispatcher/ports.ts";
+import { isRunning, newSpec, openSession, readOr, runToEnd, testAgents, until } from "../support/agents.ts";
+import { skipWithoutSshd, startSshd, type TestSshd } from "../support/sshd.ts";
+
+t.setTimeout(300_000);
+
+t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
+  t.test("one connection serves all agents of a host and user, and many runs", async (t) => {
+    const sshd = await started(t);
+    const { adapter, agent } = setUp(t, sshd);
+    const names = [agent(["true"]), agent(["echo"])];
+    for (let round = 0; round < 2; round += 1) {
+      const ends = await Promise.all([...names, ...names, ...names].map((name) => runToEnd(adapter, newSpec(name))));
+      for (const { outcome } of ends) t.equal(outcome.status, "completed");
+    }
+    t.equal(await adapter.check(names[0] ?? ""), null);
+    t.equal(sshd.logins(), 1);
+  });
+
+  t.test("a host that allows fewer sessions than we thought", async (t) => {
+    const sshd = await started(t, ["MaxSessions 3"]);
+    const { adapter, agent, gate } = setUp(t, sshd);
+    const go = gate();
+    const name = agent(["sh", "-c", `${go.wait}; cat`]);
+    const sessions = Array.from({ length: 16 }, (_, index) => {
+      return openSession(adapter, newSpec(name, { prompt: `prompt ${index}` }));
+    });
+    await Promise.all(sessions.map((session) => session.started));
+    go.open();
+    for (const [index, { ended }] of sessions.entries()) {
+      t.match((await ended).outcome, { status: "completed", result: `prompt ${index}` });
+    }
+    t.ok(sshd.logins() <= 4, `${sshd.logins()} connections`);
+  });
+
+  t.test("one session a connection: what asks and what starts take two connections", async (t) => {
+    const sshd = await started(t, ["MaxSessions 1"]);
+    const { adapter, agent } = setUp(t, sshd, { maxSessionsPerConnection: 1 });
+    const ends = await Promise.all(Array.from({ length: 5 }, () => runToEnd(adapter, newSpec(agent(["true"])))));
+    for (const { outcome } of ends) t.equal(outcome.status, "completed");
+    t.ok(sshd.connections().length <= 4);
+  });
+
+  t.test("a link that is cut again and again in the middle of output: no byte is lost or doubled", async (t) => {
+    const sshd = await started(t);
+    const { adapter, agent, dataDirectory } = setUp(t, sshd);
+    const script =
+      "i=0; while [ $i -lt 60 ]; do seq $((i * 1000)) $((i * 1000 + 999)); i=$((i + 1)); sleep 0.1; done; echo end >&2";
+    const spec = newSpec(agent(["sh", "-c", script]));
+    const session = openSession(adapter, spec);
+    await session.started;
+    for (let count = 1; count <= 3; count += 1) {
+      const seen = session.signs();
+      await until("there is more output", () => session.signs() > seen);
+      sshd.cut();
+    }
+    const end = await session.ended;
+    t.match(end, { exit: { exitCode: 0 }, outcome: { status: "completed" } });
+    const expected = Array.from({ length: 60_000 }, (_, index) => `${index}\n`).join("");
+    const directory = runDirectory(dataDirectory, spec.sessionId);
+    t.ok(readFileSync(join(directory, "stdout.log"), "utf8") === expected);
+    t.equal(readFileSync(join(directory, "stderr.log"), "utf8"), "end\n");
+    t.ok(sshd.logins() >= 4, `${sshd.logins()} logins`);
+  });
+
+  t.test("a link that freezes is noticed within 5 s by the default keepalives, and left for another", async (t) => {
+    const sshd = await started(t);
+    const { adapter, agent, gate } = setUp(t, sshd, { keepaliveMs: 1500 });
+    const go = gate();
+    const { started: start, ended } = openSession(adapter, newSpec(agent(["sh", "-c", `${go.wait}; echo thawed`])));
+    await start;
+    const logins = sshd.logins();
+    for (const pid of sshd.connections()) process.kill(pid, "SIGSTOP");
+    const frozenAt = performance.now();
+    await until("it logged in again", () => sshd.logins() > logins);
+    t.ok(
+      performance.now() - frozenAt < 8000,
+      `${Math.round(performance.now() - frozenAt)} ms to notice and connect again`,
+    );
+    go.open();
+    t.match((await ended).outcome, { status: "completed", result: "thawed" });
+    for (const pid of sshd.connections()) process.kill(pid, "SIGCONT");
+  });
+
+  t.test(
+    "a host that is away for a while: the run ends there, and its end is told when the host is back",
+    async (t) => {
+      const sshd = await started(t);
+      const { adapter, agent, gate } = setUp(t, sshd);
+      const go = gate();
+      const spec = newSpec(agent(["sh", "-c", `echo before; ${go.wait}; echo after; exit 7`]));
+      const { started: start, ended, run } = openSession(adapter, spec);
+      const { pid } = await start;
+      await sshd.stopListening();
+      sshd.cut();
+      t.ok(isRunning(pid), "killing the connection is not killing the run");
+      go.open();
+      await until(
+        "it ended there",
+        () => readOr(join(sshd.settings.runDirectory, spec.sessionId, "exit.json"), "") !== "",
+      );
+      await sshd.listen();
+      t.match(await ended, { exit: { exitCode: 7 }, outcome: { status: "failed", result: "before\nafter" } });
+      run.stop();
+    },
+  );
+
+  t.test("a stop is complete even if the link is cut right after it", async (t) => {
+    const sshd = await started(t);
+    const { adapter, agent } = setUp(t, sshd);
+    const script = "trap 'echo told' TERM; trap '' HUP; while :; do sleep 1000 & wait $!; done";
+    const spec = newSpec(agent(["sh", "-c", script], { killGraceMs: 2000 }));
+    const { started: start, run, ended } = openSession(adapter, spec);
+    const { pid } = await start;
+    run.stop();
+    const log = join(sshd.settings.runDirectory, spec.sessionId, "stdout.log");
+    await until("it was told", () => readOr(log, "") === "told\n");
+    await sshd.leave();
+    await until("KILL came without us", () => !isRunning(pid));
+    await sshd.listen();
+    t.match(await ended, { exit: { signal: "SIGKILL" }, outcome: { status: "failed", error: { code: "STOPPED" } } });
+  });
+
+  t.test("a daemon that comes back while the host is away waits for it", async (t) => {
+    const sshd = await started(t);
+    const first = setUp(t, sshd);
+    const go = first.gate();
+    const spec = newSpec(first.agent(["sh", "-c", `echo before; ${go.wait}; echo after`]));
+    const before = openSession(first.adapter, spec);
+    const facts = await before.started;
+    await before.run.detach();
+    await first.adapter.close();
+    await sshd.leave();
+
+    const adapter = createSshAdapter(first.context);
+    t.teardown(() => adapter.close());
+    const after = openSession(adapter, spec);
+    go.open();
+    await sshd.listen();
+    t.same(await after.started, facts);
+    t.match((await after.ended).outcome, { status: "completed", result: "before\nafter" });
+  });
+
+  t.test("the run stays on its host when the config names another one by then", async (t) => {
+    const sshd = await started(t);
+    const { adapter, agent, gate, context } = setUp(t, sshd);
+    const go = gate();
+    const name = agent(["sh", "-c", `${go.wait}; echo here`]);
+    const spec = newSpec(name);
+    const before = openSession(adapter, spec);
+    const facts = await before.started;
+    await before.run.detach();
+    const settings = context.config().agents[name];
+    if (settings?.ssh === undefined) throw new Error("no settings");
+    settings.ssh = { ...settings.ssh, port: 1 };
+    const after = openSession(adapter, spec);
+    go.open();
+    t.same(await after.started, facts);
+    t.match((await after.ended).outcome, { status: "completed", result: "here" });
+  });
+
+  t.test("a host that stays away: lost, but only after the run's own time, its grace and some more", async (t) => {
+    const sshd = await started(t);
+    const agents = testAgents((cleanUp) => t.teardown(cleanUp), { adapter: "ssh", ssh: sshd.settings });
+    let later = 0;
+    let connects = 0;
+    const clock: Clock = {
+      ...agents.context.clock,
+      now: () => Date.now() + later,
+      // Its pauses between two connections are the only ones of this length.
+      after: (delayMs, callback) => {
+        if (delayMs >= 500 && delayMs <= 30_000) connects += 1;
+        return agents.context.clock.after(Math.min(delayMs, 500), callback);
+      },
+    };
+    const adapter = createSshAdapter({ ...agents.context, clock });
+    t.teardown(() => adapter.close());
+    const spec = newSpec(agents.agent(["sleep", "1000"]));
+    const { started: start, ended } = openSession(adapter, spec);
+    const { pid } = await start;
+    t.teardown(() => process.kill(pid, "SIGKILL"));
+    await sshd.leave();
+    let isEnded = false;
+    const end = ended.then((told) => {
+      isEnded = true;
+      return told;
+    });
+    later = 60_000 + 1000 + 30_000;
+    const tries = connects;
+    await until("a connection was tried again", () => connects > tries + 1);
+    t.notOk(isEnded);
+    later = 60_000 + 1000 + 60_000 + 5000;
+    t.match((await end).outcome, { status: "lost", error: { code: "HOST_UNREACHABLE" } });
+  });
+
+  t.test("login shells of every kind read our command lines alike", async (t) => {
+    const { hostCommand, installCommand } = await import("../../src/agents/ssh/host-scripts.ts");
+    const sshd = await started(t);
+    const target = { ...sshd.settings, username: "anybody" };
+    t.match(hostCommand(target, "start", "ses_1"), /^[A-Za-z0-9./_ -]+$/);
+    const { execFileSync } = await import("node:child_process");
+    for (const shell of ["sh", "dash", "bash", "zsh", "fish", "csh", "tcsh", "busybox"]) {
+      const directory = join(sshd.directory, `home-of-${shell}`);
+      const command = installCommand(`${directory}/.scripts`, "x.sh", 5);
+      const args = shell === "busybox" ? ["sh", "-c", command] : ["-c", command];
+      try {
+        execFileSync(shell, args, { input: "12345", stdio: ["pipe", "ignore", "pipe"] });
+      } catch (error) {
+        if (error instanceof Error && "code" in error && error.code === "ENOENT") {
+          t.comment(`${shell} not installed`);
+          continue;
+        }
+        throw error;
+      }
+      t.equal(readFileSync(`${directory}/.scripts/x.sh`, "utf8"), "12345", shell);
+      t.throws(
+        () => execFileSync(shell, args, { input: "1234", stdio: ["pipe", "ignore", "pipe"] }),
+        {},
+        `${shell}: too short`,
+      );
+    }
+  });
+});
+
+async function started(t: Test, options: readonly string[] = []): Promise<TestSshd> {
+  const sshd = await startSshd(options);
+  t.teardown(() => sshd.stop());
+  return sshd;
+}
+
+function setUp(t: Test, sshd: TestSshd, changes: Partial<SshSettings> = {}) {
+  const agents = testAgents((cleanUp) => t.teardown(cleanUp), {
+    adapter: "ssh",
+    ssh: { ...sshd.settings, ...changes },
+  });
+  const adapter = createSshAdapter(agents.context);
+  t.teardown(() => adapter.close());
+  return { ...agents, adapter };
+}

@@ -1,0 +1,131 @@
+import { readdirSync } from "node:fs";
+import t from "tap";
+import { Acknowledged } from "../support/acknowledged.ts";
+import { Crowd, HUMAN } from "../support/crowd.ts";
+import { type DaemonProcess, Home } from "../support/daemon.ts";
+import { chooseSeed, Random } from "../support/random.ts";
+import { Witness } from "../support/witness.ts";
+
+const KILLS = Number(process.env.JARVIS_TEST_KILLS ?? 200);
+const CLIENTS = 12;
+/** Under load, before most kills. */
+const LOAD_MS_MAX = 150;
+/** Before some: long enough for the state files to be written meanwhile, half a second after the first change. */
+const LONG_LOAD_MS_MAX = 700;
+/** Every so many kills, everything is compared; after the others, what may have changed since. */
+const CHECK_ALL_EVERY = 20;
+
+const AGENTS = [
+  { name: "claude", handedOut: true, maxConcurrent: 20 },
+  { name: "helper", handedOut: true, maxConcurrent: 5 },
+  { name: "copilot", handedOut: false, maxConcurrent: 3 },
+  { name: "detached", handedOut: false, maxConcurrent: 2 },
+] as const;
+
+/** Half a second is usual; a machine that is busy with other things takes more. */
+t.setTimeout(60_000 + KILLS * 6000);
+
+t.test(`${KILLS} times killed under load, the daemon keeps what it acknowledged`, async (t) => {
+  const seed = chooseSeed();
+  t.comment(`JARVIS_TEST_SEED=${seed}`);
+  const random = new Random(seed);
+  const home = new Home(t);
+  const slots = new Map<string, number>(AGENTS.map(({ name, maxConcurrent }) => [name, maxConcurrent]));
+  const witness = new Witness(home, slots);
+  home.configure(settings(witness.command));
+  const record = new Acknowledged({ human: HUMAN, slots, witness });
+  const crowd = new Crowd(record, AGENTS, { seed, size: CLIENTS });
+  const spent = { startMs: [] as number[], checkMs: 0, loadMs: 0, startsKilled: 0 };
+  const begunAt = performance.now();
+
+  let daemon = await start();
+  for (let kill = 1; kill <= KILLS && record.wrong.length === 0; kill++) {
+    const loadMs = random.next() * (random.chance(0.1) ? LONG_LOAD_MS_MAX : LOAD_MS_MAX);
+    const { answered, ended } = crowd.work(daemon.client);
+    // A daemon that has just started needs a moment for its first answers; some do not get that moment.
+    if (random.chance(0.8)) await Promise.race([answered, ended]);
+    await interruptAfter(loadMs);
+    await daemon.kill();
+    await ended;
+    spent.loadMs += loadMs;
+    if (random.chance(0.1)) await killInTheStart();
+    daemon = await start();
+    record.wrong.push(...leftovers(home).map((name) => `left over: ${name}`));
+    await check(kill % CHECK_ALL_EVERY === 0);
+  }
+  t.same(record.wrong, [], `JARVIS_TEST_SEED=${seed}`);
+  if (record.wrong.length > 0) return;
+
+  await crowd.finish(daemon.client);
+  await daemon.client.until("the end of all sessions", async () => (await daemon.client.status()).activeSessions.length === 0);
+  await check(true);
+  t.same(record.wrong, [], "in the end everything adds up");
+  t.same(witness.open, [], "every program that began has ended");
+  t.same(home.livingRuns(), [], "nothing of any run is left");
+  t.same(await daemon.stop(), { code: 0, signal: null });
+  const starts = spent.startMs.toSorted((a, b) => a - b);
+  t.comment(
+    `${KILLS} kills (and ${spent.startsKilled} in the middle of a start) in ${seconds(performance.now() - begunAt)} s: ` +
+      `${seconds(spent.loadMs)} s of load, ${seconds(spent.checkMs)} s of checks, a start took ${Math.round(starts[starts.length >> 1] ?? 0)} ms (median)`,
+  );
+  t.comment(`${JSON.stringify({ ...crowd.counts, sessions: record.sessions.size, programs: witness.runs.size, comparisons: record.compared })}`);
+
+  async function start(): Promise<DaemonProcess> {
+    const at = performance.now();
+    const started = await home.start();
+    spent.startMs.push(performance.now() - at);
+    return started;
+  }
+
+  async function killInTheStart(): Promise<void> {
+    const starting = home.launch();
+    await Promise.race([interruptAfter(random.next() * (spent.startMs.at(-1) ?? 0)), starting.exited]);
+    await starting.kill();
+    spent.startsKilled++;
+  }
+
+  async function interruptAfter(ms: number): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    crowd.interrupt();
+  }
+
+  async function check(all: boolean): Promise<void> {
+    const at = performance.now();
+    await crowd.settle(daemon.client);
+    await record.check(daemon.client, { all });
+    spent.checkMs += performance.now() - at;
+  }
+});
+
+function settings(command: readonly string[]) {
+  const handedOut = { adapter: "spawn", via: "heartbeat" };
+  return {
+    humans: [HUMAN, "jarvis"],
+    dispatch: { maxConcurrent: 28 },
+    retry: { maxAttempts: 2, initialDelayMs: 20, maxDelayMs: 100 },
+    agents: {
+      claude: { ...handedOut, maxConcurrent: 20 },
+      helper: { ...handedOut, maxConcurrent: 5 },
+      copilot: { adapter: "cli", command, maxConcurrent: 3 },
+      detached: { adapter: "spawn", via: "process", command, maxConcurrent: 2 },
+      gemini: { enabled: false },
+    },
+  };
+}
+
+/** Names in the data directory that a crash must not leave there. */
+function leftovers({ data }: Home): readonly string[] {
+  const wanted = /^(config\.json|id|secret|owner\.json|lock|journal|archive|runs|(tasks|active-sessions|locks|orchestrator-metrics|orchestrator)\.json)$/;
+  return [
+    ...readdirSync(data).filter((name) => !wanted.test(name)),
+    ...["journal", "archive"].flatMap((folder) =>
+      readdirSync(`${data}/${folder}`, { recursive: true, encoding: "utf8" })
+        .filter((name) => /\.(new|begun|tmp|salvaged|\d{6,})$/.test(name))
+        .map((name) => `${folder}/${name}`),
+    ),
+  ];
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(1);
+}
