@@ -24,6 +24,8 @@ import { filesChangedBy, openStorage } from "./journal/storage.ts";
 
 /** How often clocks are looked at: the finest that a timeout can be told apart. */
 const TICK_MS = 250;
+/** How long after a start sub-agents may still report before their clocks count. */
+const SPAWN_GRACE_MS = 60_000;
 
 export interface Daemon {
   readonly app: App;
@@ -116,7 +118,7 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     dispatcher,
     signs,
     now: () => clock.now(),
-    adapterFor: (session) => registry.adapterFor(session.agent),
+    adapterOf: (session) => registry.adapterOf(session.method),
     specFor: (session, state): RunSpec => ({
       sessionId: session.id,
       taskId: session.taskId,
@@ -152,6 +154,7 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     log,
   });
 
+  let spawnsExpireFrom = Number.POSITIVE_INFINITY;
   let cancelTick = () => {};
   let dispatchedAt = 0;
   let archiving: Promise<void> | null = null;
@@ -161,7 +164,7 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     supervisor.reconcile();
     const lastSign = (session: ActiveSession) => signs.of(session.id)?.lastSignAt ?? session.startedAt;
     const work: Promise<unknown>[] = [];
-    if (isSomethingTimed(dispatcher.state)) work.push(dispatcher.execute(expire(lastSign)));
+    if (isSomethingTimed(dispatcher.state)) work.push(dispatcher.execute(expire(lastSign, spawnsExpireFrom)));
     if (config.dispatch.auto && clock.monotonic() - dispatchedAt >= config.dispatch.intervalMs) {
       dispatchedAt = clock.monotonic();
       work.push(dispatcher.execute(dispatch({ unattended: true, waitingMax: 0 })));
@@ -186,6 +189,8 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     dispatcher,
     start(listensAt) {
       url = listensAt;
+      // Whoever could not call while nobody was here gets the time to.
+      spawnsExpireFrom = clock.now() + SPAWN_GRACE_MS;
       noteStart(dispatcher.state, signs, clock.now());
       tick();
     },
@@ -203,7 +208,8 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     draining = true;
     cancelTick();
     await app.close();
-    await supervisor.close();
+    // Together: a look at a remote run that is under way ends with its connection.
+    await Promise.all([supervisor.close(), registry.close()]);
     await archiving;
     await dispatcher.close();
     // A disk that fails to the end keeps what the journal has: the next start replays it.
@@ -213,7 +219,6 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     await checkpoint.stop();
     await journal.close();
     await archive.close();
-    await registry.close();
     await storage.directory.close();
   }
 }

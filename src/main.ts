@@ -95,6 +95,7 @@ export async function serve(first: Config, { sources, warnings }: ServeOptions):
     }
     config = result.config;
     daemon.reload(config);
+    log.level = config.logLevel;
     for (const warning of result.warnings) log.warn(warning);
     log.info({ changed: result.changed, needRestart: result.restart }, "config read again");
   };

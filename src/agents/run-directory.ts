@@ -3,7 +3,20 @@
  * else by `run.sh`, whose head lists it. For a run on an SSH host this is its mirror, filled over the connection.
  */
 import { randomBytes } from "node:crypto";
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { parseExit, parseProgram, parseWrapper, type RunRecord } from "./run-records.ts";
 import type { SshTarget } from "./ssh/target.ts";
@@ -34,6 +47,11 @@ export function isSessionId(text: string): boolean {
   return /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(text);
 }
 
+/** Where a program runs that was told no other place: beside the records of its run, not among them. */
+export function workFolder(directory: string): string {
+  return join(directory, "work");
+}
+
 export function logFile(directory: string, stream: OutputStream): string {
   return join(directory, `${stream}.log`);
 }
@@ -44,7 +62,7 @@ export function prepareRunDirectory(
   prompt: string,
   settings: Omit<RunSettings, "version" | "mark">,
 ): RunSettings {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  mkdirSync(workFolder(directory), { recursive: true, mode: 0o700 });
   writeAtomically(join(directory, "prompt.md"), prompt);
   const fresh: RunSettings = { version: 1, ...settings, mark: randomBytes(16).toString("hex") };
   return writeOnce(join(directory, "run.json"), `${JSON.stringify(fresh, null, 2)}\n`)
@@ -74,16 +92,23 @@ export function readRunRecord(directory: string): RunRecord {
 
 /** Bytes of output so far; 0 where there is no file yet. */
 export function logSize(directory: string, stream: OutputStream): number {
-  return statSync(logFile(directory, stream), { throwIfNoEntry: false })?.size ?? 0;
+  const found = lstatSync(logFile(directory, stream), { throwIfNoEntry: false });
+  return found?.isFile() === true ? found.size : 0;
 }
 
 /** Cuts a finished log to the limit. */
 export function limitLog(directory: string, stream: OutputStream, bytesMax: number): void {
-  if (logSize(directory, stream) > bytesMax) truncateSync(logFile(directory, stream), bytesMax);
+  if (logSize(directory, stream) <= bytesMax) return;
+  const file = openSync(logFile(directory, stream), constants.O_WRONLY | PLAIN_FILE);
+  try {
+    ftruncateSync(file, bytesMax);
+  } finally {
+    closeSync(file);
+  }
 }
 
 export function isThere(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** Whoever reads `path` sees the former content or all of the new one. */
@@ -108,11 +133,27 @@ function writeOnce(path: string, content: string): boolean {
   }
 }
 
+/** A program may put what it likes into its run directory: a link is not followed, and nothing that blocks is waited for. */
+export const PLAIN_FILE = constants.O_NOFOLLOW | constants.O_NONBLOCK;
+/** The wrapper's records are a few lines. */
+const RECORD_BYTES_MAX = 16 * 1024;
+
+/** The text of a record; `null` where there is none, or something that the wrapper never wrote. */
 function readIfThere(path: string): string | null {
+  let file: number;
   try {
-    return readFileSync(path, "utf8");
+    file = openSync(path, constants.O_RDONLY | PLAIN_FILE);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    if (code === "ENOENT" || code === "ELOOP" || code === "ENXIO") return null;
     throw error;
+  }
+  try {
+    const found = fstatSync(file);
+    if (!found.isFile() || found.size > RECORD_BYTES_MAX) return null;
+    const buffer = Buffer.alloc(found.size);
+    return buffer.toString("utf8", 0, readSync(file, buffer, 0, found.size, 0));
+  } finally {
+    closeSync(file);
   }
 }

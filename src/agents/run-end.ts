@@ -1,9 +1,10 @@
 /** How a run ended, from its exit record and its logs: the same for every way to reach an agent. */
+import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Cost, RunExit, SessionError } from "../core/session.ts";
 import type { RunEnd } from "../dispatcher/ports.ts";
 import { TEXT_BYTES_WANTED, textResult } from "./output/text.ts";
-import { limitLog, logFile, logSize, OUTPUT_STREAMS, type RunSettings } from "./run-directory.ts";
+import { limitLog, logFile, logSize, OUTPUT_STREAMS, PLAIN_FILE, type RunSettings } from "./run-directory.ts";
 import type { ExitRecord } from "./run-records.ts";
 
 /** Plain text tells nothing of it. */
@@ -149,9 +150,12 @@ async function readTail(path: string, bytesMax: number): Promise<string> {
 
 async function openIfThere(path: string) {
   try {
-    return await open(path, "r");
+    const file = await open(path, constants.O_RDONLY | PLAIN_FILE);
+    if ((await file.stat()).isFile()) return file;
+    await file.close();
+    return null;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ELOOP")) return null;
     throw error;
   }
 }

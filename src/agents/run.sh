@@ -46,7 +46,7 @@ jr_wrapper() {
   jr_status=$?
 
   jr_pid=
-  [ ! -s pid ] || read -r jr_word jr_pid <pid
+  [ ! -s pid ] || jr_read_pid
   jr_empty_group
   kill -USR1 "$jr_guard_pid" 2>/dev/null
   wait "$jr_guard_pid"
@@ -126,14 +126,36 @@ jr_guard() {
 
   trap '' TERM INT HUP
   true >"${jr_why:-timed-out}"
-  until [ -s pid ] || [ -n "$jr_over" ]; do sleep 1; done
-  read -r jr_word jr_pid <pid
+  until jr_find_program || [ -n "$jr_over" ]; do
+    # Nothing was started yet, or nobody is there to start it.
+    kill -0 "$$" || exit 0
+    sleep 1
+  done
   kill -TERM "-$jr_pid"
   sleep "$jr_grace" &
   [ -n "$jr_over" ] || wait "$!"
   kill -KILL "$!"
   wait "$!"
   [ -n "$jr_over" ] || kill -KILL "-$jr_pid"
+}
+
+# The program's pid, as the record has it; where somebody removed the run directory, the other child of the wrapper.
+jr_find_program() {
+  jr_pid=
+  if [ -s pid ]; then
+    jr_read_pid
+  else
+    jr_pid=$({ ps -A -o pid= -o ppid= || ps -o pid,ppid; } | while read -r jr_child jr_parent; do
+      [ "$jr_parent" != "$$" ] || [ "$jr_child" = "$jr_self" ] || echo "$jr_child"
+    done)
+  fi
+  [ -n "$jr_pid" ] && kill -0 "-$jr_pid"
+}
+
+# The program's pid from its record, or nothing: 0, 1 and words would make the signals go to others.
+jr_read_pid() {
+  read -r jr_word jr_pid <pid
+  case $jr_pid in '' | *[!0-9]* | 0* | 1) jr_pid= ;; esac
 }
 
 # Helpers that the program left behind in its group get the same TERM, grace and KILL.

@@ -6,6 +6,7 @@ import { AgentProblem } from "./agent-problem.ts";
 import { commandTemplate, fillIn } from "./command.ts";
 import { remoteEnvironment } from "./environment.ts";
 import { expandHome } from "./paths.ts";
+import { workFolder } from "./run-directory.ts";
 import { noKey } from "./ssh/credentials.ts";
 import { SshHost } from "./ssh/host.ts";
 import { type RemotePlan, type RemoteSettings, SshRun } from "./ssh/run.ts";
@@ -69,7 +70,7 @@ function planRun(context: AdapterContext, spec: RunSpec, target: SshTarget, home
     model: spec.model,
     taskId: spec.taskId,
     sessionId: spec.sessionId,
-    workdir: path === undefined ? directory : absolute(path, home),
+    workdir: path === undefined ? workFolder(directory) : absolute(path, home),
   });
   return {
     ...command,

@@ -19,14 +19,14 @@ export type Reloaded =
   | { readonly error: ConfigError };
 
 /** Where the daemon listens and keeps its data is settled at its start. */
-const FIXED_KEYS = ["server", "dataDirectory", "configFile"] as const;
+const FIXED_KEYS = ["server", "dataDirectory", "configFile", "historyDays"] as const;
 
 /** Reads the same sources again; with anything wrong in them, `error` says what, and `current` goes on to hold. */
 export function reloadConfig(current: Config, sources: ConfigSources): Reloaded {
   try {
     const { config: fresh, warnings } = loadConfig(sources);
-    const { server, dataDirectory, configFile } = current;
-    const config = Object.freeze({ ...fresh, server, dataDirectory, configFile });
+    const { server, dataDirectory, configFile, historyDays } = current;
+    const config = Object.freeze({ ...fresh, server, dataDirectory, configFile, historyDays });
     const exposed = checkExposure(config);
     if (exposed !== null) throw new ConfigError([exposed]);
     const all = changedPaths(current, fresh, "");

@@ -16,6 +16,7 @@ export const REFUSAL_CODES = [
   "NOT_YOUR_SESSION",
   "LOCK_NOT_FOUND",
   "LOCKED",
+  "LOCK_OF_RUN",
   "AGENT_NOT_FOUND",
   "IDEMPOTENCY_KEY_REUSED",
   "DRAINING",
@@ -48,6 +49,10 @@ export function accept<A>(events: readonly Event[], answer: (state: State) => A)
   return { ok: true, events, answer };
 }
 
-export function refuse(code: RefusalCode, message: string, facts?: Readonly<Record<string, unknown>>): { ok: false; refusal: Refusal } {
+export function refuse(
+  code: RefusalCode,
+  message: string,
+  facts?: Readonly<Record<string, unknown>>,
+): { ok: false; refusal: Refusal } {
   return { ok: false, refusal: { code, message, facts } };
 }

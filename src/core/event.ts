@@ -40,7 +40,12 @@ export type Event = At &
     | { readonly type: "task.restored"; readonly task: Task }
     | { readonly type: "comment.added"; readonly taskId: string; readonly comment: Comment }
     | { readonly type: "session.started"; readonly session: StartingSession; readonly lock?: Lock | undefined }
-    | { readonly type: "session.handed_out"; readonly sessionId: string; readonly taskId: string; readonly handout: Handout }
+    | {
+        readonly type: "session.handed_out";
+        readonly sessionId: string;
+        readonly taskId: string;
+        readonly handout: Handout;
+      }
     | {
         readonly type: "session.running";
         readonly sessionId: string;
@@ -76,14 +81,18 @@ export type Event = At &
     | { readonly type: "session.archived"; readonly sessionIds: readonly string[] }
     | { readonly type: "lock.acquired"; readonly lock: Lock }
     | { readonly type: "lock.renewed"; readonly lockId: string; readonly expiresAt: number }
-    | { readonly type: "lock.released"; readonly lockId: string; readonly sessionId: string; readonly why: "released" | "expired" }
+    | {
+        readonly type: "lock.released";
+        readonly lockId: string;
+        readonly sessionId: string;
+        readonly why: "released" | "expired";
+      }
     | { readonly type: "agent.paused"; readonly agent: string; readonly pause: Pause }
     | { readonly type: "agent.resumed"; readonly agent: string }
     | { readonly type: "request.answered"; readonly answer: RecordedAnswer }
   );
 
 export type EventType = Event["type"];
-export type EventOf<T extends EventType> = Extract<Event, { readonly type: T }>;
 
 /** An event with its place in the durable order. */
 export interface StoredEvent {

@@ -2,8 +2,12 @@
  * Paths and globs of locks: whether some path can match two of them.
  *
  * A pattern is `/`-separated segments; in a segment `*` is any run of characters, `?` one, `[a-z]` or `[!a-z]` one of a
- * set, `{a,b}` either; a whole segment `**` is any number of segments. A pattern also covers everything below what it
- * matches: whoever locks `src` has locked `src/a.ts`. Dot files match like others.
+ * set, `{a,b}` either; a whole segment `**` is any number of segments, none included. Dot files match like others.
+ *
+ * A pattern matches exactly what it says, with one exception: one whose last segment has neither a wildcard nor a dot may
+ * be a directory, and covers everything below it too: whoever locks `src` has locked `src/a.ts`. `README.md`, `src/*` and
+ * `.env` cover nothing below; `my.dir/` says that it is a directory and is the same as `my.dir/**`. With braces, each
+ * alternative is taken by itself.
  */
 
 /** Refused patterns: `null` is fine, else the reason in words for the caller. */
@@ -31,13 +35,15 @@ const CACHE_TOKENS_MAX = 2_000_000;
 /** How long to compare two patterns: real ones take hundreds of steps, ones made to be slow would take billions. */
 const STEPS_MAX = 50_000;
 
-/** The one spelling of a pattern: without `./`, doubled or trailing slashes. */
+/** The one spelling of a pattern: without `./` or doubled slashes, and with `/**` for a slash at its end. */
 export function normalisePattern(pattern: string): string {
   const segments = pattern.split("/").filter((segment) => segment !== "" && segment !== ".");
-  return segments.length === 0 ? "**" : segments.join("/");
+  if (segments.length === 0) return "**";
+  if (/\/\.?$/.test(pattern) && segments.at(-1) !== "**") segments.push("**");
+  return segments.join("/");
 }
 
-/** True when some path is matched by both patterns (or lies below what both match). */
+/** True when some path is matched by both patterns. */
 export function overlaps(left: string, right: string): boolean {
   if (left === right) return true;
   if (part(left, right)) return false;
@@ -45,6 +51,54 @@ export function overlaps(left: string, right: string): boolean {
   const rights = compile(right);
   const steps = { left: STEPS_MAX };
   return lefts.some((a) => rights.some((b) => pathsMeet(a, b, steps)));
+}
+
+/** Many patterns at once: those without wildcards are looked up instead of being compared one by one. */
+export class PatternSet {
+  readonly #plain = new Set<string>();
+  /** Of the plain ones, those that cover what is below them. */
+  readonly #directories = new Set<string>();
+  /** What the plain ones lie in. */
+  readonly #above = new Set<string>();
+  readonly #wild: string[] = [];
+
+  add(pattern: string): void {
+    if (!isPlain(pattern)) {
+      if (!this.#wild.includes(pattern)) this.#wild.push(pattern);
+      return;
+    }
+    this.#plain.add(pattern);
+    if (mayBeDirectory(pattern)) this.#directories.add(pattern);
+    for (let at = pattern.lastIndexOf("/"); at > 0; at = pattern.lastIndexOf("/", at - 1)) {
+      this.#above.add(pattern.slice(0, at));
+    }
+  }
+
+  /** True when the pattern overlaps with one of these. */
+  overlaps(pattern: string): boolean {
+    if (this.#wild.some((wild) => overlaps(wild, pattern))) return true;
+    if (!isPlain(pattern)) {
+      for (const plain of this.#plain) if (overlaps(plain, pattern)) return true;
+      return false;
+    }
+    if (this.#plain.has(pattern)) return true;
+    if (this.#above.has(pattern) && mayBeDirectory(pattern)) return true;
+    if (this.#directories.size === 0) return false;
+    for (let at = pattern.lastIndexOf("/"); at > 0; at = pattern.lastIndexOf("/", at - 1)) {
+      if (this.#directories.has(pattern.slice(0, at))) return true;
+    }
+    return false;
+  }
+}
+
+/** Without wildcards, and spelt as `normalisePattern` has it: such patterns are compared as text. */
+function isPlain(pattern: string): boolean {
+  return isLiteral(pattern) && !/(?:^|\/)\.?(?:\/|$)/.test(pattern);
+}
+
+/** Whether the last segment has neither a wildcard nor a dot: then it may be a directory. */
+function mayBeDirectory(pattern: string): boolean {
+  return !/[*?[{}.]/.test(pattern.slice(pattern.lastIndexOf("/") + 1));
 }
 
 /** True when two patterns differ before any wildcard, as most do: then no path begins like both. */
@@ -56,14 +110,15 @@ function part(left: string, right: string): boolean {
     if (isWild(a) || isWild(b)) return false;
     if (a !== b) return true;
   }
-  const next = (left.length > length ? left : right).charCodeAt(length);
-  return next !== SLASH && !isWild(next);
+  const [short, long] = left.length > length ? [right, left] : [left, right];
+  const next = long.charCodeAt(length);
+  return next !== SLASH && !isWild(next) && short.charCodeAt(length - 1) !== SLASH;
 }
 
-const [STAR, SLASH, QUESTION, BRACKET, BRACE] = [0x2a, 0x2f, 0x3f, 0x5b, 0x7b] as const;
+const [STAR, SLASH, QUESTION, BRACKET, BRACE, CLOSING] = [0x2a, 0x2f, 0x3f, 0x5b, 0x7b, 0x7d] as const;
 
 function isWild(code: number): boolean {
-  return code === STAR || code === QUESTION || code === BRACKET || code === BRACE;
+  return code === STAR || code === QUESTION || code === BRACKET || code === BRACE || code === CLOSING;
 }
 
 /** What is left of the time to compare; at 0 the patterns are taken to overlap: a lock too wide is safe. */
@@ -86,7 +141,7 @@ function compile(pattern: string): readonly Path[] {
   const known = compiled.get(pattern);
   if (known !== undefined) return known;
   // What cannot be read claims everything: a lock too wide is safe, one too narrow is not.
-  const paths = (expandBraces(pattern) ?? ["**"]).map((one) => parse(normalisePattern(one)) ?? ([GLOBSTAR] as const));
+  const paths = (expandBraces(pattern) ?? ["**"]).map((one) => pathOf(normalisePattern(one)));
   const tokens = paths.reduce((sum, path) => path.reduce((inner, segment) => inner + sizeOf(segment), sum), 0);
   if (compiledTokens + tokens > CACHE_TOKENS_MAX) {
     compiled.clear();
@@ -97,12 +152,19 @@ function compile(pattern: string): readonly Path[] {
   return paths;
 }
 
+/** What an alternative stands for: where that may be a directory, also what is below. */
+function pathOf(alternative: string): Path {
+  const path = parse(alternative);
+  if (path === null) return [GLOBSTAR];
+  return mayBeDirectory(alternative) ? [...path, GLOBSTAR] : path;
+}
+
 function sizeOf(segment: Segment): number {
   return segment === GLOBSTAR ? 1 : segment.length;
 }
 
 function isLiteral(pattern: string): boolean {
-  return !/[*?[{]/.test(pattern);
+  return !/[*?[{}]/.test(pattern);
 }
 
 /** All brace-free patterns that a pattern with braces stands for; `null` when unbalanced or too many. */
@@ -204,7 +266,7 @@ function codeOf(char: string): number {
 
 /**
  * Walks both patterns side by side: (i, j) is reachable when some prefix of a path takes the left to its segment i and
- * the right to its segment j. Either pattern being used up is a meeting, since it covers everything below.
+ * the right to its segment j. Both patterns being used up is a meeting.
  */
 function pathsMeet(a: Path, b: Path, steps: Steps): boolean {
   let start = 0;
@@ -212,15 +274,16 @@ function pathsMeet(a: Path, b: Path, steps: Steps): boolean {
   for (; a[start] !== GLOBSTAR && b[start] !== GLOBSTAR; start++) {
     const left = a[start] as Exclude<Segment, typeof GLOBSTAR> | undefined;
     const right = b[start] as Exclude<Segment, typeof GLOBSTAR> | undefined;
-    if (left === undefined || right === undefined) return true;
+    if (left === undefined || right === undefined) return left === right;
     if (!segmentsMeet(left, right, steps)) return false;
   }
   return walk(a.length, b.length, start, steps, (i, j, visit) => {
     const left = a[i];
     const right = b[j];
-    if (left === undefined || right === undefined) return true;
+    if (left === undefined && right === undefined) return true;
     if (left === GLOBSTAR) visit(i + 1, j);
     if (right === GLOBSTAR) visit(i, j + 1);
+    if (left === undefined || right === undefined) return false;
     if (left === GLOBSTAR || right === GLOBSTAR) {
       if (left !== GLOBSTAR) visit(i + 1, j);
       if (right !== GLOBSTAR) visit(i, j + 1);

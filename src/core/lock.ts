@@ -20,6 +20,11 @@ export interface Lock {
   readonly ttlMs?: number | undefined;
 }
 
+/** The id of the lock that a task's session starts with. */
+export function taskLockId(sessionId: string): string {
+  return `lock_${sessionId}`;
+}
+
 export type LockClaim = Pick<Lock, "workspace" | "paths" | "mode">;
 
 /** True when both claims cannot hold at once: not both shared, and some path that both match. */

@@ -59,7 +59,8 @@ export function foldMetrics(store: MetricsStore, event: Event): void {
     case "session.settled": {
       const before = metricsOf(store, event.agent);
       const status = event.outcome.status;
-      if (status === "cancelled") return put(store, event.agent, { ...before, cancelled: before.cancelled + 1 }, event.at);
+      if (status === "cancelled")
+        return put(store, event.agent, { ...before, cancelled: before.cancelled + 1 }, event.at);
       if (status !== "completed") return put(store, event.agent, { ...before, failed: before.failed + 1 }, event.at);
       return put(
         store,

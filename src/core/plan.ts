@@ -3,7 +3,8 @@
  * run and "why is this not running?" are all this one function.
  */
 import type { Agent, Unavailability } from "./agent.ts";
-import { conflicts, type LockClaim } from "./lock.ts";
+import { PatternSet } from "./glob.ts";
+import { conflicts, isHeld, type Lock, type LockClaim, meet } from "./lock.ts";
 import { holders } from "./lock-manager.ts";
 import { compareTasks } from "./policy/order.ts";
 import { candidates } from "./policy/placement.ts";
@@ -83,6 +84,9 @@ class Draft {
   readonly #waiting: Waiting[] = [];
   readonly #byReason: Partial<Record<ReasonCode, number>> = {};
   readonly #used = new Map<string, number>();
+  readonly #placements = new Map<string, Placement>();
+  readonly #skills: ReadonlySet<string>;
+  readonly #obstacles = new Map<string | null, Obstacles>();
   readonly #claims: { readonly claim: LockClaim; readonly taskId: string }[] = [];
   #waitingTotal = 0;
   #active = 0;
@@ -96,6 +100,7 @@ class Draft {
     this.#waitingMax = options.waitingMax ?? (options.taskIds === undefined ? WAITING_SHOWN : Number.POSITIVE_INFINITY);
     this.#unattended = options.unattended ?? false;
     this.#agents = [...circumstances.agents.values()];
+    this.#skills = new Set(this.#agents.flatMap(({ bestFor }) => bestFor));
     for (const [agent, sessions] of state.sessions.activeByAgent) {
       this.#used.set(agent, sessions.size);
       this.#active += sessions.size;
@@ -128,16 +133,16 @@ class Draft {
     }
     for (let stream = firstOf(streams); stream !== null; stream = firstOf(streams)) {
       const task = stream.tasks[stream.next++] as Task;
-      const reasons = this.#consider(task);
-      if (reasons === null) {
+      const codes = this.#consider(task);
+      if (codes === null) {
         // The last slot of all is taken: what comes after this task has one more reason than what came before.
         if (this.#active === this.#circumstances.maxConcurrent) for (const other of streams) this.#unpark(other, task);
         continue;
       }
-      this.#wait(task, reasons);
+      this.#wait(task, codes);
       if (stream.kind === "plain" && this.#waiting.length >= this.#waitingMax) {
         // A slot once taken is not given back within a plan: what its agent has against one plain task stops all behind it.
-        const shared = reasons.filter(({ code }) => code !== "ALREADY_RUNNING");
+        const shared = codes.filter((code) => code !== "ALREADY_RUNNING");
         if (shared.length > 0) stream.parked = shared;
       }
     }
@@ -165,8 +170,8 @@ class Draft {
       }
     }
     for (const task of tasks.sort(compareTasks)) {
-      const reasons = this.#consider(task);
-      if (reasons !== null) this.#wait(task, reasons);
+      const codes = this.#consider(task);
+      if (codes !== null) this.#wait(task, codes);
     }
   }
 
@@ -181,48 +186,70 @@ class Draft {
     };
   }
 
-  /** Starts the task in this draft, or says everything that stands against it. */
-  #consider(task: Task): readonly Reason[] | null {
-    const reasons = this.#taskReasons(task);
-    const { agent, reasons: against } = this.#place(task);
-    reasons.push(...against);
-    if (agent === null || reasons.length > 0) return reasons;
-    if (this.#unattended && agent.method === "sessions_spawn") {
-      return [{ code: "LIMIT", message: `${agent.name} is started by a heartbeat only` }];
-    }
-    if (this.#starts.length + this.#again.length >= this.#limit) {
-      return [{ code: "LIMIT", message: `the limit of ${this.#limit} for this dispatch is reached` }];
-    }
+  /**
+   * Starts the task in this draft, or says everything that stands against it. Codes only: of thousands of waiting tasks a few
+   * are shown, and only for those `#reason` finds the words.
+   */
+  #consider(task: Task): readonly ReasonCode[] | null {
+    const codes = this.#taskCodes(task);
+    const { agent, reasons } = this.#place(task);
+    for (const { code } of reasons) codes.push(code);
+    if (agent === null || codes.length > 0) return codes;
+    if (this.#isLeftToHeartbeat(agent)) return ["LIMIT"];
+    if (this.#starts.length + this.#again.length >= this.#limit) return ["LIMIT"];
     this.#starts.push({ task, agent });
     this.#used.set(agent.name, (this.#used.get(agent.name) ?? 0) + 1);
     this.#active++;
-    if (task.files.length > 0) this.#claims.push({ claim: claimOf(task), taskId: task.id });
+    this.#placements.clear();
+    if (task.files.length > 0) {
+      this.#claims.push({ claim: claimOf(task), taskId: task.id });
+      this.#obstacles.clear();
+    }
     return null;
   }
 
-  #taskReasons(task: Task): Reason[] {
-    const reasons: Reason[] = [];
-    const { now } = this.#circumstances;
-    if (task.hold !== null) {
-      const code = task.hold.code === "ATTEMPTS_EXHAUSTED" ? "ATTEMPTS_EXHAUSTED" : "HELD";
-      reasons.push({ code, message: task.hold.message });
-    }
-    if (task.retryAt !== null && task.retryAt > now) {
+  #taskCodes(task: Task): ReasonCode[] {
+    const codes: ReasonCode[] = [];
+    if (task.hold !== null) codes.push(task.hold.code === "ATTEMPTS_EXHAUSTED" ? "ATTEMPTS_EXHAUSTED" : "HELD");
+    if (task.retryAt !== null && task.retryAt > this.#circumstances.now) {
       this.#until(task.retryAt);
-      reasons.push({
-        code: "RETRY_LATER",
-        message: `attempt ${task.attempts} failed; the next one waits`,
-        until: task.retryAt,
-      });
+      codes.push("RETRY_LATER");
     }
-    if (this.#state.sessions.activeByTask.has(task.id)) reasons.push(this.#alreadyRunning(task));
-    const open = task.dependsOn.filter((id) => !this.#isDone(id));
-    if (open.length > 0) reasons.push({ code: "DEPENDENCY", message: this.#dependencyMessage(open), heldBy: open });
-    if (task.files.length > 0) {
-      const locked = this.#lockReason(task);
-      if (locked !== null) reasons.push(locked);
+    if (this.#state.sessions.activeByTask.has(task.id)) codes.push("ALREADY_RUNNING");
+    if (!task.dependsOn.every((id) => this.#isDone(id))) codes.push("DEPENDENCY");
+    if (task.files.length > 0 && this.#isLocked(task)) codes.push("LOCKED");
+    return codes;
+  }
+
+  /** What `#consider` said of the task, in words. */
+  #reason(task: Task, code: ReasonCode): Reason {
+    switch (code) {
+      case "HELD":
+      case "ATTEMPTS_EXHAUSTED":
+        return { code, message: task.hold?.message ?? "" };
+      case "RETRY_LATER": {
+        const message = `attempt ${task.attempts} failed; the next one waits`;
+        return { code, message, until: task.retryAt ?? undefined };
+      }
+      case "ALREADY_RUNNING":
+        return this.#alreadyRunning(task);
+      case "DEPENDENCY": {
+        const open = task.dependsOn.filter((id) => !this.#isDone(id));
+        return { code, message: this.#dependencyMessage(open), heldBy: open };
+      }
+      case "LOCKED":
+        return this.#lockReason(task);
     }
-    return reasons;
+    const { agent, reasons } = this.#place(task);
+    const reason = reasons.find((one) => one.code === code);
+    if (reason !== undefined) return reason;
+    return agent !== null && this.#isLeftToHeartbeat(agent)
+      ? { code, message: `${agent.name} is started by a heartbeat only` }
+      : { code, message: `the limit of ${this.#limit} for this dispatch is reached` };
+  }
+
+  #isLeftToHeartbeat(agent: Agent): boolean {
+    return this.#unattended && agent.method === "sessions_spawn";
   }
 
   #alreadyRunning(task: Task): Reason {
@@ -242,12 +269,46 @@ class Draft {
     return `waits for ${words.slice(0, 5).join(", ")}${words.length > 5 ? ` and ${words.length - 5} more` : ""} to be done`;
   }
 
-  #lockReason(task: Task): Reason | null {
+  #isLocked(task: Task): boolean {
+    const { sure, others } = this.#obstaclesIn(task.workspace);
+    let locked = task.files.some((file) => sure.overlaps(file));
+    for (const other of others) {
+      // One that runs out says how long the plan is good, even where the task is locked anyway.
+      if (locked && (other.expiresAt ?? Number.POSITIVE_INFINITY) >= this.#validUntil) continue;
+      if (!conflicts(other, claimOf(task))) continue;
+      locked = true;
+      if (other.expiresAt !== undefined) this.#until(other.expiresAt);
+    }
+    return locked;
+  }
+
+  #obstaclesIn(workspace: string | null): Obstacles {
+    const known = this.#obstacles.get(workspace);
+    if (known !== undefined) return known;
+    let sure: PatternSet | null = null;
+    const others: (LockClaim & Pick<Lock, "expiresAt">)[] = [];
+    const add = (claim: LockClaim & Pick<Lock, "expiresAt">) => {
+      if (claim.workspace !== workspace || claim.expiresAt !== undefined) {
+        others.push(claim);
+        return;
+      }
+      sure ??= new PatternSet();
+      for (const path of claim.paths) sure.add(path);
+    };
+    for (const [other, locks] of this.#state.locks.byWorkspace) {
+      if (!meet(other, workspace)) continue;
+      for (const lock of locks) if (isHeld(lock, this.#circumstances.now)) add(lock);
+    }
+    for (const { claim } of this.#claims) if (meet(claim.workspace, workspace)) add(claim);
+    const obstacles = sure === null && others.length === 0 ? NO_OBSTACLES : { sure: sure ?? NO_PATTERNS, others };
+    this.#obstacles.set(workspace, obstacles);
+    return obstacles;
+  }
+
+  #lockReason(task: Task): Reason {
     const claim = claimOf(task);
     const held = holders(this.#state.locks, claim, this.#circumstances.now);
-    for (const lock of held) if (lock.expiresAt !== undefined) this.#until(lock.expiresAt);
     const planned = this.#claims.filter((other) => conflicts(other.claim, claim));
-    if (held.length === 0 && planned.length === 0) return null;
     const until =
       held.length > 0 && planned.length === 0
         ? Math.max(...held.map((lock) => lock.expiresAt ?? Number.POSITIVE_INFINITY))
@@ -264,8 +325,18 @@ class Draft {
     };
   }
 
-  /** The agent that the task goes to, and what stands against that. */
-  #place(task: Task): { readonly agent: Agent | null; readonly reasons: readonly Reason[] } {
+  /** The agent that the task goes to, and what stands against that: the same for all tasks alike, until one is started. */
+  #place(task: Task): Placement {
+    const skills = task.assignee === AUTO_ASSIGNEE ? task.labels.filter((label) => this.#skills.has(label)) : [];
+    const key = skills.length === 0 ? task.assignee : JSON.stringify([task.assignee, ...skills]);
+    const known = this.#placements.get(key);
+    if (known !== undefined) return known;
+    const placement = this.#findPlace(task);
+    this.#placements.set(key, placement);
+    return placement;
+  }
+
+  #findPlace(task: Task): Placement {
     const { agents, humans } = this.#circumstances;
     if (humans.has(task.assignee)) {
       return { agent: null, reasons: [{ code: "HUMAN_ASSIGNEE", message: `${task.assignee} is not dispatched to` }] };
@@ -280,8 +351,10 @@ class Draft {
     const able = candidates(task, this.#agents);
     if (able.length === 0)
       return { agent: null, reasons: [{ code: "UNKNOWN_AGENT", message: "no agent is configured" }] };
+    const attended = able.filter((agent) => !this.#isLeftToHeartbeat(agent));
     const against: Reason[] = [];
-    for (const agent of able) {
+    // Where only a heartbeat can start any of them, the task is left to it.
+    for (const agent of attended.length > 0 ? attended : able) {
       const reasons = this.#agentReasons(agent);
       if (reasons.length === 0) return { agent, reasons };
       for (const reason of reasons) if (!against.some((other) => other.code === reason.code)) against.push(reason);
@@ -310,9 +383,10 @@ class Draft {
     return reasons;
   }
 
-  #wait(task: Task, reasons: readonly Reason[]): void {
-    this.#count(reasons, 1);
+  #wait(task: Task, codes: readonly ReasonCode[]): void {
+    this.#count(codes, 1);
     if (this.#waiting.length < this.#waitingMax) {
+      const reasons = codes.map((code) => this.#reason(task, code));
       this.#waiting.push({ taskId: task.id, title: task.title, agent: task.assignee, reasons });
     }
   }
@@ -331,20 +405,20 @@ class Draft {
       const at = position(tasks, task);
       if (at < next || at >= end || tasks[at] !== task) continue;
       alike--;
-      this.#count([this.#alreadyRunning(task), ...parked.filter(({ code }) => code !== "LIMIT")], 1);
+      this.#count(["ALREADY_RUNNING", ...parked.filter((code) => code !== "LIMIT")], 1);
     }
     this.#count(parked, alike);
   }
 
   #skip(taskId: string, title: string, agent: string, reason: Reason): void {
-    this.#count([reason], 1);
+    this.#count([reason.code], 1);
     this.#waiting.push({ taskId, title, agent, reasons: [reason] });
   }
 
-  #count(reasons: readonly Reason[], tasks: number): void {
+  #count(codes: readonly ReasonCode[], tasks: number): void {
     if (tasks <= 0) return;
     this.#waitingTotal += tasks;
-    for (const { code } of reasons) this.#byReason[code] = (this.#byReason[code] ?? 0) + tasks;
+    for (const code of codes) this.#byReason[code] = (this.#byReason[code] ?? 0) + tasks;
   }
 
   #until(at: number): void {
@@ -366,8 +440,24 @@ interface Stream {
   readonly tasks: readonly Task[];
   next: number;
   /** Once enough waiting tasks are named: the reasons that hold for all that is left, which is only counted. */
-  parked: readonly Reason[] | null;
+  parked: readonly ReasonCode[] | null;
 }
+
+interface Placement {
+  readonly agent: Agent | null;
+  readonly reasons: readonly Reason[];
+}
+
+/** What can stand in the way of files in one workspace. */
+interface Obstacles {
+  /** What is locked in that very workspace, and does not run out. */
+  readonly sure: PatternSet;
+  /** Has to be looked at one by one: what runs out, and what is of a workspace in or around that one. */
+  readonly others: readonly (LockClaim & Pick<Lock, "expiresAt">)[];
+}
+
+const NO_PATTERNS = new PatternSet();
+const NO_OBSTACLES: Obstacles = { sure: NO_PATTERNS, others: [] };
 
 /** The stream whose next task goes first; there are a few per agent, so a look at each is the quickest way. */
 function firstOf(streams: readonly Stream[]): Stream | null {

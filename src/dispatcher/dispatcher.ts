@@ -143,7 +143,14 @@ export class Dispatcher {
   #publish(first: number, events: readonly Event[]): void {
     if (this.#listeners.size === 0) return;
     const stored = events.map((event, index) => ({ seq: first + index, event }));
-    for (const listener of this.#listeners) listener(stored);
+    for (const listener of this.#listeners) {
+      try {
+        listener(stored);
+      } catch (error) {
+        // What is on disk is on disk: whoever listens cannot take it back, nor keep it from the others.
+        this.#parts.log.error({ err: error }, "a listener failed");
+      }
+    }
   }
 
   /** Drops the head, goes back to what is on disk, and tries until the disk takes writes again. */

@@ -1,10 +1,11 @@
 /**
- * Makes wanted and real meet: every active session with a run has its run followed, every run whose session is over is
- * stopped. Level-triggered: it compares, so a restart is nothing special, and a missed event does no harm.
+ * Makes wanted and real meet: every active session with a run has its run followed, every run whose session is settled is
+ * stopped. Level-triggered: committed events only say sooner what the next comparison would find, so a restart is nothing special.
  */
 import { runEnded, runStarted } from "../core/decide/report.ts";
+import type { Command } from "../core/decision.ts";
 import type { StoredEvent } from "../core/event.ts";
-import { type ActiveSession, hasRun } from "../core/session.ts";
+import { type ActiveSession, hasRun, isActive, type RunFacts } from "../core/session.ts";
 import type { State } from "../core/state.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { AgentAdapter, Run, RunEnd, RunSpec } from "./ports.ts";
@@ -13,18 +14,24 @@ import type { Signs } from "./signs.ts";
 export interface SupervisorParts {
   readonly dispatcher: Dispatcher;
   readonly signs: Signs;
+  /** Ms since the epoch. */
   readonly now: () => number;
-  /** The adapter for an agent's session; `null` when the agent is gone from the config. */
-  readonly adapterFor: (session: ActiveSession) => AgentAdapter | null;
+  /** By how the session was started, whatever the config says of its agent by now; `null` for what has no run. */
+  readonly adapterOf: (session: ActiveSession) => AgentAdapter | null;
   /** Everything the adapter needs, made from the task as it stands. */
   readonly specFor: (session: ActiveSession, state: State) => RunSpec;
-  readonly log: { error(facts: object, message: string): void; debug(facts: object, message: string): void };
+  readonly log: { error(facts: object, message: string): void };
 }
 
+/** What is known of a run here, until all of it is written down. */
 interface Followed {
   run: Run | null;
-  /** What the adapter told, until it is written down. */
+  facts: RunFacts | null;
   end: RunEnd | null;
+  /** A write is under way. */
+  writing: boolean;
+  /** From when on it is to be stopped; `null` while its session is not settled. */
+  stopAt: number | null;
   stopped: boolean;
 }
 
@@ -39,31 +46,22 @@ export class Supervisor {
     this.#unsubscribe = parts.dispatcher.subscribe((events) => this.#onCommitted(events));
   }
 
-  /** The runs that are followed just now. */
-  get size(): number {
-    return this.#followed.size;
-  }
-
-  /** Compares all sessions with all runs. Called at the start, and again with every tick of the timer. */
+  /** Does what is due and compares all sessions with all runs: at the start, and with every tick of the timer. */
   reconcile(): void {
-    if (!this.#parts.dispatcher.isSettled) return;
-    const { activeByAgent } = this.#parts.dispatcher.state.sessions;
-    for (const sessions of activeByAgent.values()) {
-      for (const session of sessions.values()) this.#reconcileOne(session);
-    }
     for (const [id, followed] of this.#followed) {
-      const session = this.#parts.dispatcher.state.sessions.byId.get(id);
-      if (session === undefined || "completedAt" in session) this.#letGo(id, followed);
-      else if (followed.end !== null) this.#writeDown(id, followed.end);
+      this.#stopIfDue(followed);
+      this.#writeDown(id, followed);
     }
+    // Only what is on disk counts. Under load the head is ahead most of the time, but then events tell everything.
+    if (this.#parts.dispatcher.isSettled) this.#compare();
   }
 
-  /** A person cannot wait for the grace: ends the run of a session that is stopping anyway. */
+  /** A person cannot wait for the grace: ends the run of a session that is settled. */
   stopNow(sessionId: string): void {
     const followed = this.#followed.get(sessionId);
-    if (followed === undefined || followed.stopped) return;
-    followed.stopped = true;
-    followed.run?.stop();
+    if (followed === undefined) return;
+    followed.stopAt = this.#parts.now();
+    this.#stopIfDue(followed);
   }
 
   /** Lets go of all runs, which go on. */
@@ -74,77 +72,105 @@ export class Supervisor {
     this.#followed.clear();
   }
 
+  /** Acts on what the events themselves say: the head may already show what is not on disk yet. */
   #onCommitted(events: readonly StoredEvent[]): void {
-    const { sessions } = this.#parts.dispatcher.state;
     for (const { event } of events) {
-      if (event.type === "session.ended") this.#parts.signs.forget(event.sessionId);
-      const id =
-        event.type === "session.started" ? event.session.id : event.type === "session.settled" ? event.sessionId : null;
-      const session = id === null ? undefined : sessions.byId.get(id);
-      if (session !== undefined && !("completedAt" in session)) this.#reconcileOne(session);
+      if (event.type === "session.started") this.#follow(event.session);
+      else if (event.type === "session.settled") this.#onSettled(event.sessionId, event.stopAt);
+      else if (event.type === "session.ended") this.#letGo(event.sessionId);
     }
   }
 
-  #reconcileOne(session: ActiveSession): void {
-    if (this.#closed || !hasRun(session)) return;
-    if (!this.#followed.has(session.id)) this.#open(session);
-    if (session.status === "stopping" && session.stopAt <= this.#parts.now()) this.stopNow(session.id);
-  }
-
-  #open(session: ActiveSession): void {
-    const { adapterFor, specFor, dispatcher, signs, now } = this.#parts;
-    const followed: Followed = { run: null, end: null, stopped: false };
-    this.#followed.set(session.id, followed);
-    const adapter = adapterFor(session);
-    if (adapter === null) {
-      this.#ended(session.id, followed, gone(session));
-      return;
+  #compare(): void {
+    const { sessions } = this.#parts.dispatcher.state;
+    for (const active of sessions.activeByAgent.values()) {
+      for (const session of active.values()) {
+        this.#follow(session);
+        if (session.status === "stopping") this.#onSettled(session.id, session.stopAt);
+      }
     }
-    followed.run = adapter.open(specFor(session, dispatcher.state), {
-      started: (facts) => {
-        signs.note(session.id, now());
-        if (!this.#closed) this.#try(session.id, dispatcher.execute(runStarted(session.id, facts)));
-      },
-      sign: () => signs.note(session.id, now()),
-      ended: (end) => this.#ended(session.id, followed, end),
-    });
+    for (const id of this.#followed.keys()) {
+      const session = sessions.byId.get(id);
+      if (session === undefined || !isActive(session)) this.#letGo(id);
+    }
   }
 
-  #ended(sessionId: string, followed: Followed, end: RunEnd): void {
-    if (this.#closed) return;
-    followed.end = end;
-    this.#writeDown(sessionId, end);
+  #follow(session: ActiveSession): void {
+    if (this.#closed || !hasRun(session) || this.#followed.has(session.id)) return;
+    const { adapterOf, specFor, dispatcher, signs, now, log } = this.#parts;
+    const { id } = session;
+    const followed: Followed = { run: null, facts: null, end: null, writing: false, stopAt: null, stopped: false };
+    this.#followed.set(id, followed);
+    try {
+      const adapter = adapterOf(session);
+      if (adapter === null) throw new Error(`nothing here can follow a session of ${session.method}`);
+      followed.run = adapter.open(specFor(session, dispatcher.state), {
+        started: (facts) => {
+          signs.note(id, now());
+          followed.facts = facts;
+          this.#writeDown(id, followed);
+        },
+        sign: () => signs.note(id, now()),
+        ended: (end) => {
+          followed.end = end;
+          this.#writeDown(id, followed);
+        },
+      });
+    } catch (error) {
+      log.error({ err: error, sessionId: id }, "a run could not be opened");
+      followed.end = notOpened(error);
+      this.#writeDown(id, followed);
+    }
   }
 
-  #writeDown(sessionId: string, end: RunEnd): void {
-    this.#try(sessionId, this.#parts.dispatcher.execute(runEnded({ sessionId, ...end })));
+  #onSettled(sessionId: string, stopAt: number): void {
+    const followed = this.#followed.get(sessionId);
+    if (followed === undefined) return;
+    followed.stopAt = Math.min(stopAt, followed.stopAt ?? stopAt);
+    this.#stopIfDue(followed);
   }
 
-  #letGo(sessionId: string, followed: Followed): void {
+  #stopIfDue(followed: Followed): void {
+    if (followed.stopAt === null || followed.stopped || followed.stopAt > this.#parts.now()) return;
+    followed.stopped = true;
+    followed.run?.stop();
+  }
+
+  #letGo(sessionId: string): void {
+    const { signs, log } = this.#parts;
+    signs.forget(sessionId);
+    const run = this.#followed.get(sessionId)?.run;
     this.#followed.delete(sessionId);
-    followed.run
-      ?.detach()
-      .catch((error: unknown) => this.#parts.log.error({ err: error, sessionId }, "a run could not be let go"));
+    run?.detach().catch((error: unknown) => log.error({ err: error, sessionId }, "a run could not be let go"));
   }
 
-  /** What could not be written down stays in `end`, and the next tick tries again. */
-  #try(sessionId: string, written: Promise<unknown>): void {
-    written.catch((error: unknown) =>
-      this.#parts.log.error({ err: error, sessionId }, "not written down yet; trying again"),
+  /** Writes down what the adapter told, the end last. What could not be written stays, and the next tick tries again. */
+  #writeDown(sessionId: string, followed: Followed): void {
+    const { facts, end } = followed;
+    if (this.#closed || followed.writing || (facts === null && end === null)) return;
+    const command: Command<null> =
+      facts === null ? runEnded({ sessionId, ...(end as RunEnd) }) : runStarted(sessionId, facts);
+    followed.writing = true;
+    this.#parts.dispatcher.execute(command).then(
+      () => {
+        followed.writing = false;
+        if (facts !== null) followed.facts = null;
+        else followed.end = null;
+        this.#writeDown(sessionId, followed);
+      },
+      (error: unknown) => {
+        followed.writing = false;
+        this.#parts.log.error({ err: error, sessionId }, "not written down yet; trying again");
+      },
     );
   }
 }
 
-function gone(session: ActiveSession): RunEnd {
+function notOpened(error: unknown): RunEnd {
+  const message = error instanceof Error ? error.message : String(error);
   return {
     exit: {},
-    outcome: {
-      status: "lost",
-      error: {
-        code: "BAD_CONFIG",
-        message: `the agent ${session.agent} is gone from the config, so its run cannot be followed`,
-      },
-    },
+    outcome: { status: "failed", error: { code: "START_FAILED", message: `its run could not be opened: ${message}` } },
     cost: { usd: null, basis: "unknown" },
   };
 }

@@ -6,13 +6,16 @@ const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json$/i;
 
 export function parseJsonBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser("*", { parseAs: "buffer" }, (request, body, done) => {
-    try {
-      done(null, parse(request, body as Buffer));
-    } catch (error) {
-      done(error as Error);
-    }
-  });
+  // The named one is found at once, the other is looked for anew with each request.
+  for (const type of ["application/json", "*"]) {
+    app.addContentTypeParser(type, { parseAs: "buffer" }, (request, body, done) => {
+      try {
+        done(null, parse(request, body as Buffer));
+      } catch (error) {
+        done(error as Error);
+      }
+    });
+  }
 }
 
 function parse(request: FastifyRequest, body: Buffer): unknown {
@@ -47,7 +50,7 @@ function checkType({ headers }: FastifyRequest): void {
     );
   }
   const declared = headers["content-type"];
-  if (declared === undefined) return;
+  if (declared === undefined || declared === "application/json") return;
   const [type = "", ...parameters] = declared.split(";").map((part) => part.trim());
   const charset = parameters
     .find((parameter) => /^charset=/i.test(parameter))

@@ -4,7 +4,6 @@ import { closed } from "../api/common.ts";
 import { Lock, LockGranted, LockList, LockQuery, LockRenewal, NewLock } from "../api/session.ts";
 import { lockView } from "../api/views.ts";
 import { acquireLock, releaseLock, renewLock } from "../core/decide/locks.ts";
-import { type Command, refuse } from "../core/decision.ts";
 import type { Lock as CoreLock } from "../core/lock.ts";
 import { isHeld } from "../core/lock.ts";
 import { type Answers, json } from "./answers.ts";
@@ -72,19 +71,11 @@ export function lockRoutes(app: App, { dispatcher, now }: Services, answers: Ans
     { config: { agents: true }, schema: { tags, summary: "release a lock", params: ById } },
     async (request, reply) => {
       const own = callerSession(request);
-      const executed = await dispatcher.execute(askedForOnly(releaseLock(request.params.id, own), request.params.id, own));
+      const executed = await dispatcher.execute(releaseLock(request.params.id, own));
       if (!executed.ok) throw problemOf(executed.refusal);
       return reply.code(204).send();
     },
   );
-}
-
-/** The lock on its task's files came with the session and lives as long as its run: no agent gives it up before. */
-function askedForOnly<A>(command: Command<A>, lockId: string, own: string | undefined): Command<A> {
-  return (state, context) =>
-    own !== undefined && lockId === `lock_${own}`
-      ? refuse("NOT_YOUR_SESSION", "the lock on the task's files lives as long as its run")
-      : command(state, context);
 }
 
 function granted(lock: CoreLock) {

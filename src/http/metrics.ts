@@ -66,7 +66,9 @@ function report({ dispatcher }: Services) {
           completed,
           failed,
           cancelled,
-          active: sessions.activeByAgent.get(agent)?.size ?? 0,
+          // What is stopping is counted by its outcome already.
+          active: [...(sessions.activeByAgent.get(agent)?.values() ?? [])].filter(({ status }) => status !== "stopping")
+            .length,
           successRate: completed + failed === 0 ? null : completed / (completed + failed),
           averageCompletionMs: averageCompletionMs(counts),
           p50CompletionMs: percentileMs(counts, 0.5),

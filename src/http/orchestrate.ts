@@ -19,6 +19,7 @@ import type { EndedSession, StartingSession } from "../core/session.ts";
 import type { State } from "../core/state.ts";
 import { type Answers, json, type Rendered } from "./answers.ts";
 import { optionalBody } from "./body.ts";
+import { newMarkers } from "./callback-token.ts";
 import { committed } from "./committed.ts";
 import { callerSession, requireOwn } from "./guard.ts";
 import { ProblemError } from "./problems.ts";
@@ -175,6 +176,8 @@ function dryRunView(planned: Plan, state: State): Static<typeof DispatchAnswer> 
 
 function rendered(services: Services, { dispatched, skipped }: Decided, state: State): Rendered {
   const secrets: { marker: string; sessionId: string }[] = [];
+  // No text of a task can guess a marker, so no text can have another session's token put in its place.
+  const markers = newMarkers(dispatched.length, services.random);
   const views = dispatched.map(({ session, again }): Static<typeof DispatchedView> => {
     const base = {
       taskId: session.taskId,
@@ -186,8 +189,7 @@ function rendered(services: Services, { dispatched, skipped }: Decided, state: S
       ...(again ? { again: true as const } : {}),
     };
     if (session.method !== "sessions_spawn") return base;
-    // No text of a task can guess the marker, so no text can have another session's token put in its place.
-    const marker = `callback-token-${services.random(16).toString("hex")}`;
+    const marker = markers[secrets.length] as string;
     secrets.push({ marker, sessionId: session.id });
     return { ...base, spawn: spawnCall(services, session, state, marker) };
   });

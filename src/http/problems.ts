@@ -16,6 +16,7 @@ const REFUSAL_STATUS: Readonly<Record<RefusalCode, number>> = {
   NOT_YOUR_SESSION: 403,
   LOCK_NOT_FOUND: 404,
   LOCKED: 409,
+  LOCK_OF_RUN: 409,
   AGENT_NOT_FOUND: 404,
   IDEMPOTENCY_KEY_REUSED: 422,
   DRAINING: 503,
@@ -67,12 +68,14 @@ export function invalidFields(errors: readonly FieldProblem[], where = ""): Prob
 }
 
 export function sendProblem(reply: FastifyReply, problem: ProblemError): FastifyReply {
-  return reply
-    .code(problem.status)
-    .headers(problem.headers)
-    .header("content-type", "application/problem+json")
-    // As bytes: to text Fastify would add a charset, which JSON has none of.
-    .send(Buffer.from(JSON.stringify(problemBody(problem))));
+  return (
+    reply
+      .code(problem.status)
+      .headers(problem.headers)
+      .header("content-type", "application/problem+json")
+      // As bytes: to text Fastify would add a charset, which JSON has none of.
+      .send(Buffer.from(JSON.stringify(problemBody(problem))))
+  );
 }
 
 /** The whole answer as text, for where there is no reply to send it with; the connection ends after it. */

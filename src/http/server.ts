@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import { Type } from "@sinclair/typebox";
-import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from "fastify";
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RawServerDefault } from "fastify";
 import { closed } from "../api/common.ts";
 import { agentRoutes } from "./agents.ts";
 import { Answers } from "./answers.ts";
@@ -41,6 +41,8 @@ const REQUEST_TIMEOUT_MS = 60_000;
 export async function buildServer(services: Services): Promise<App> {
   const app: App = fastify({
     loggerInstance: services.log as unknown as FastifyBaseLogger,
+    // Requests log next to nothing: a logger for each of them costs more than it tells.
+    childLoggerFactory: (log) => log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_BYTES_MAX,
     requestTimeout: REQUEST_TIMEOUT_MS,

@@ -1,5 +1,6 @@
 /** /api/sessions: what agents are doing and did, their logs, and how to stop them. */
-import { open } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { Type } from "@sinclair/typebox";
 import type { FastifyRequest } from "fastify";
@@ -126,7 +127,7 @@ export function sessionRoutes(app: App, services: Services, answers: Answers, st
         return reply;
       }
       reply.header("content-type", "text/plain; charset=utf-8");
-      const handle = await open(file).catch(() => null);
+      const handle = await openLog(file);
       const size = handle === null ? 0 : (await handle.stat()).size;
       const end = Math.max(size, offset);
       reply.header("x-next-offset", String(end));
@@ -154,7 +155,8 @@ function lifeSign(id: string): Command<CoreSession> {
   return (state) => {
     const session = state.sessions.byId.get(id);
     if (session === undefined) return refuse("SESSION_NOT_FOUND", `there is no session ${id}`);
-    return isActive(session) ? accept([], () => session) : over(session);
+    // One that is stopping has told its end, or was told to end: whoever still works on it should hear so.
+    return isActive(session) && session.status !== "stopping" ? accept([], () => session) : over(session);
   };
 }
 
@@ -225,7 +227,7 @@ function resumeAt(request: FastifyRequest): number | null {
 
 /** Bytes of the file from an offset on; none where there are none, or no file yet. */
 async function readChunk(file: string, offset: number): Promise<Buffer> {
-  const handle = await open(file).catch(() => null);
+  const handle = await openLog(file);
   if (handle === null) return Buffer.alloc(0);
   try {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(CHUNK_BYTES), 0, CHUNK_BYTES, offset);
@@ -233,4 +235,12 @@ async function readChunk(file: string, offset: number): Promise<Buffer> {
   } finally {
     await handle.close();
   }
+}
+
+/** `null` where there is no log yet. A link or a pipe that a program put in its place is none: it could lead anywhere, or block. */
+async function openLog(file: string): Promise<FileHandle | null> {
+  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(() => null);
+  if (handle === null || (await handle.stat()).isFile()) return handle;
+  await handle.close();
+  return null;
 }

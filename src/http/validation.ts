@@ -10,8 +10,9 @@ const PROBLEMS_MAX = 20;
 /** Nothing in a body is changed or left out: it fits or it is refused. Queries and parameters are text: numbers and booleans are read from it. */
 export const compileValidator: FastifySchemaCompiler<TSchema> = ({ schema, httpPart }) => {
   const compiled = TypeCompiler.Compile(schema);
+  const isRead = httpPart !== "body" && hasOtherThanText(schema);
   return (given: unknown) => {
-    const value = httpPart === "body" ? given : fromText(schema, given as Readonly<Record<string, unknown>>);
+    const value = isRead ? fromText(schema, given as Readonly<Record<string, unknown>>) : given;
     if (compiled.Check(value)) return { value };
     return { error: problemsOf(compiled.Errors(value)) as never };
   };
@@ -58,6 +59,12 @@ function wording({ type, schema, message }: ValueError): string {
 
 function lowerFirst(message: string): string {
   return message.charAt(0).toLowerCase() + message.slice(1);
+}
+
+function hasOtherThanText({ properties = {} }: TSchema): boolean {
+  return Object.values(properties as Readonly<Record<string, TSchema>>).some(
+    ({ type }) => type === "integer" || type === "boolean",
+  );
 }
 
 function fromText(schema: TSchema, given: Readonly<Record<string, unknown>>): unknown {

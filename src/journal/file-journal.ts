@@ -125,6 +125,7 @@ export class FileJournal implements Journal {
   /** Resolves when nothing waits to be written. */
   #idle: Promise<void> = Promise.resolve();
   #busy = false;
+  #reopening: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: FileJournalOptions, segment: OpenSegment) {
@@ -167,7 +168,7 @@ export class FileJournal implements Journal {
       this.#queue.push(batch);
     }
     batch.text += batch.text === "" ? text : `,${text}`;
-    batch.events.push(...events);
+    for (const event of events) batch.events.push(event);
     this.#nextSeq += events.length;
     if (!this.#busy) this.#wake();
     return batch.promise;
@@ -214,23 +215,11 @@ export class FileJournal implements Journal {
    * After a failure, and once the committed state is safe in new state files: goes on in a new segment that says how much
    * of the old one counts. Rejects with `StorageUnavailable` while the disk still fails.
    */
-  async reopen(expectedSeq: number): Promise<void> {
-    if (this.#failure === undefined) return;
-    await this.#idle;
-    const { name, bytes, lastSeq, file } = this.#segment;
-    if (expectedSeq !== lastSeq + 1)
-      throw new RangeError(`reopen at seq ${expectedSeq}, but the next is ${lastSeq + 1}`);
-    try {
-      this.#segment = await createSegment(this.#options, this.#disk, {
-        firstSeq: expectedSeq,
-        continues: { segment: name, bytes },
-      });
-    } catch (error) {
-      throw unavailable(error);
-    }
-    this.#nextSeq = expectedSeq;
-    this.#failure = undefined;
-    await file.close().catch(() => {});
+  reopen(expectedSeq: number): Promise<void> {
+    this.#reopening ??= this.#reopen(expectedSeq).finally(() => {
+      this.#reopening = undefined;
+    });
+    return this.#reopening;
   }
 
   /** Moves the segments whose events are all `<= seq` to the archive, never the newest one; resolves with their names. */
@@ -256,6 +245,24 @@ export class FileJournal implements Journal {
   close(): Promise<void> {
     this.#closing ??= this.#idle.then(() => this.#segment.file.close());
     return this.#closing;
+  }
+
+  async #reopen(expectedSeq: number): Promise<void> {
+    await this.#idle;
+    if (this.#failure === undefined) return;
+    const { name, bytes, lastSeq, file } = this.#segment;
+    if (expectedSeq !== lastSeq + 1) {
+      throw new RangeError(`reopen at seq ${expectedSeq}, but the next is ${lastSeq + 1}`);
+    }
+    const continues = { segment: name, bytes };
+    try {
+      this.#segment = await createSegment(this.#options, this.#disk, { firstSeq: expectedSeq, continues });
+    } catch (error) {
+      throw unavailable(error);
+    }
+    this.#nextSeq = expectedSeq;
+    this.#failure = undefined;
+    await file.close().catch(() => {});
   }
 
   #wake(): void {

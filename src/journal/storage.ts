@@ -62,7 +62,9 @@ export async function openStorage({ path, clock, log, historyDays, onLost }: Sto
           log,
           historyMs: historyDays * 24 * 60 * 60 * 1000,
         });
-        checkpoint.changed([...files].filter(([, file]) => file === null).map(([name]) => name));
+        // Those that are missing, and those that a crash left behind the journal.
+        const behind = [...files].filter(([, file]) => file === null || file.seq < journal.lastSeq);
+        checkpoint.changed(behind.map(([name]) => name));
         return checkpoint;
       },
       rebuild: async () => {

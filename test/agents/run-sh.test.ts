@@ -159,6 +159,15 @@ function wrapperTests(t: Test, shell: readonly [string, ...string[]]): void {
     t.notMatch(execFileSync("ps", ["-A", "-o", "args="], { encoding: "utf8" }), "sleep 4321");
   });
 
+  test("a run whose directory somebody removed still ends on time, and leaves nothing", async (t) => {
+    const run = begin(t, shell, ["sh", "-c", "trap '' TERM; while :; do sleep 1000; done"], { limit: "2", grace: "1" });
+    await until("the program is there", () => readRunRecord(run.directory).program !== null);
+    const { program, processes } = readRunRecord(run.directory);
+    rmSync(run.directory, { recursive: true });
+    t.equal(await run.ended, 0);
+    for (const one of [program, processes?.guard]) t.notOk(isRunning(one?.pid ?? 0));
+  });
+
   test("signals end programs, numbers do not", async (t) => {
     for (const [script, status, signal] of [
       ["kill -9 $$", 137, "SIGKILL"],

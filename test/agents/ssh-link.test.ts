@@ -1,8 +1,10 @@
 /** Connections: how many there are, and what becomes of runs when they go. */
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { runDirectory } from "../../src/agents/run-directory.ts";
+import { hostCommand, installCommand } from "../../src/agents/ssh/host-scripts.ts";
 import { createSshAdapter } from "../../src/agents/ssh.ts";
 import type { SshSettings } from "../../src/config/schema.ts";
 import type { Clock } from "../../src/dispatcher/ports.ts";
@@ -12,7 +14,11 @@ import { skipWithoutSshd, startSshd, type TestSshd } from "../support/sshd.ts";
 t.setTimeout(300_000);
 
 t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
-  t.test("one connection serves all agents of a host and user, and many runs", async (t) => {
+  // Most of them wait for other processes.
+  t.jobs = 3;
+  const test = (name: string, check: (t: Test) => Promise<void>) => t.test(name, { buffered: true }, check);
+
+  test("one connection serves all agents of a host and user, and many runs", async (t) => {
     const sshd = await started(t);
     const { adapter, agent } = setUp(t, sshd);
     const names = [agent(["true"]), agent(["echo"])];
@@ -24,7 +30,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     t.equal(sshd.logins(), 1);
   });
 
-  t.test("a host that allows fewer sessions than we thought", async (t) => {
+  test("a host that allows fewer sessions than we thought", async (t) => {
     const sshd = await started(t, ["MaxSessions 3"]);
     const { adapter, agent, gate } = setUp(t, sshd);
     const go = gate();
@@ -40,7 +46,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     t.ok(sshd.logins() <= 4, `${sshd.logins()} connections`);
   });
 
-  t.test("one session a connection: what asks and what starts take two connections", async (t) => {
+  test("one session a connection: what asks and what starts take two connections", async (t) => {
     const sshd = await started(t, ["MaxSessions 1"]);
     const { adapter, agent } = setUp(t, sshd, { maxSessionsPerConnection: 1 });
     const ends = await Promise.all(Array.from({ length: 5 }, () => runToEnd(adapter, newSpec(agent(["true"])))));
@@ -48,7 +54,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     t.ok(sshd.connections().length <= 4);
   });
 
-  t.test("a link that is cut again and again in the middle of output: no byte is lost or doubled", async (t) => {
+  test("a link that is cut again and again in the middle of output: no byte is lost or doubled", async (t) => {
     const sshd = await started(t);
     const { adapter, agent, dataDirectory } = setUp(t, sshd);
     const script =
@@ -70,7 +76,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     t.ok(sshd.logins() >= 4, `${sshd.logins()} logins`);
   });
 
-  t.test("a link that freezes is noticed within 5 s by the default keepalives, and left for another", async (t) => {
+  test("a link that freezes is noticed within 5 s by the default keepalives, and left for another", async (t) => {
     const sshd = await started(t);
     const { adapter, agent, gate } = setUp(t, sshd, { keepaliveMs: 1500 });
     const go = gate();
@@ -81,7 +87,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     const frozenAt = performance.now();
     await until("it logged in again", () => sshd.logins() > logins);
     t.ok(
-      performance.now() - frozenAt < 8000,
+      performance.now() - frozenAt < 15_000,
       `${Math.round(performance.now() - frozenAt)} ms to notice and connect again`,
     );
     go.open();
@@ -89,30 +95,26 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     for (const pid of sshd.connections()) process.kill(pid, "SIGCONT");
   });
 
-  t.test(
-    "a host that is away for a while: the run ends there, and its end is told when the host is back",
-    async (t) => {
-      const sshd = await started(t);
-      const { adapter, agent, gate } = setUp(t, sshd);
-      const go = gate();
-      const spec = newSpec(agent(["sh", "-c", `echo before; ${go.wait}; echo after; exit 7`]));
-      const { started: start, ended, run } = openSession(adapter, spec);
-      const { pid } = await start;
-      await sshd.stopListening();
-      sshd.cut();
-      t.ok(isRunning(pid), "killing the connection is not killing the run");
-      go.open();
-      await until(
-        "it ended there",
-        () => readOr(join(sshd.settings.runDirectory, spec.sessionId, "exit.json"), "") !== "",
-      );
-      await sshd.listen();
-      t.match(await ended, { exit: { exitCode: 7 }, outcome: { status: "failed", result: "before\nafter" } });
-      run.stop();
-    },
-  );
+  test("a host that is away for a while: the run ends there, and its end is told when the host is back", async (t) => {
+    const sshd = await started(t);
+    const { adapter, agent, gate } = setUp(t, sshd);
+    const go = gate();
+    const spec = newSpec(agent(["sh", "-c", `echo before; ${go.wait}; echo after; exit 7`]));
+    const { started: start, ended, run } = openSession(adapter, spec);
+    const { pid } = await start;
+    await sshd.leave();
+    t.ok(isRunning(pid), "killing the connection is not killing the run");
+    go.open();
+    await until(
+      "it ended there",
+      () => readOr(join(sshd.settings.runDirectory, spec.sessionId, "exit.json"), "") !== "",
+    );
+    await sshd.listen();
+    t.match(await ended, { exit: { exitCode: 7 }, outcome: { status: "failed", result: "before\nafter" } });
+    run.stop();
+  });
 
-  t.test("a stop is complete even if the link is cut right after it", async (t) => {
+  test("a stop is complete even if the link is cut right after it", async (t) => {
     const sshd = await started(t);
     const { adapter, agent } = setUp(t, sshd);
     const script = "trap 'echo told' TERM; trap '' HUP; while :; do sleep 1000 & wait $!; done";
@@ -128,7 +130,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     t.match(await ended, { exit: { signal: "SIGKILL" }, outcome: { status: "failed", error: { code: "STOPPED" } } });
   });
 
-  t.test("a daemon that comes back while the host is away waits for it", async (t) => {
+  test("a daemon that comes back while the host is away waits for it", async (t) => {
     const sshd = await started(t);
     const first = setUp(t, sshd);
     const go = first.gate();
@@ -148,7 +150,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     t.match((await after.ended).outcome, { status: "completed", result: "before\nafter" });
   });
 
-  t.test("the run stays on its host when the config names another one by then", async (t) => {
+  test("the run stays on its host when the config names another one by then", async (t) => {
     const sshd = await started(t);
     const { adapter, agent, gate, context } = setUp(t, sshd);
     const go = gate();
@@ -166,7 +168,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     t.match((await after.ended).outcome, { status: "completed", result: "here" });
   });
 
-  t.test("a host that stays away: lost, but only after the run's own time, its grace and some more", async (t) => {
+  test("a host that stays away: lost, but only after the run's own time, its grace and some more", async (t) => {
     const sshd = await started(t);
     const agents = testAgents((cleanUp) => t.teardown(cleanUp), { adapter: "ssh", ssh: sshd.settings });
     let later = 0;
@@ -174,10 +176,11 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     const clock: Clock = {
       ...agents.context.clock,
       now: () => Date.now() + later,
-      // Its pauses between two connections are the only ones of this length.
+      // Its growing pauses between two connections are the only ones of these lengths.
       after: (delayMs, callback) => {
-        if (delayMs >= 500 && delayMs <= 30_000) connects += 1;
-        return agents.context.clock.after(Math.min(delayMs, 500), callback);
+        const isPause = [500, 1000, 2000, 4000, 8000, 16_000, 30_000].includes(delayMs);
+        if (isPause) connects += 1;
+        return agents.context.clock.after(isPause ? 100 : delayMs, callback);
       },
     };
     const adapter = createSshAdapter({ ...agents.context, clock });
@@ -200,12 +203,10 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     t.match((await end).outcome, { status: "lost", error: { code: "HOST_UNREACHABLE" } });
   });
 
-  t.test("login shells of every kind read our command lines alike", async (t) => {
-    const { hostCommand, installCommand } = await import("../../src/agents/ssh/host-scripts.ts");
+  test("login shells of every kind read our command lines alike", async (t) => {
     const sshd = await started(t);
     const target = { ...sshd.settings, username: "anybody" };
     t.match(hostCommand(target, "start", "ses_1"), /^[A-Za-z0-9./_ -]+$/);
-    const { execFileSync } = await import("node:child_process");
     for (const shell of ["sh", "dash", "bash", "zsh", "fish", "csh", "tcsh", "busybox"]) {
       const directory = join(sshd.directory, `home-of-${shell}`);
       const command = installCommand(`${directory}/.scripts`, "x.sh", 5);
@@ -220,11 +221,8 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
         throw error;
       }
       t.equal(readFileSync(`${directory}/.scripts/x.sh`, "utf8"), "12345", shell);
-      t.throws(
-        () => execFileSync(shell, args, { input: "1234", stdio: ["pipe", "ignore", "pipe"] }),
-        {},
-        `${shell}: too short`,
-      );
+      // What is cut off is not put in place.
+      t.throws(() => execFileSync(shell, args, { input: "1234", stdio: ["pipe", "ignore", "ignore"] }));
     }
   });
 });

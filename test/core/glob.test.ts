@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import picomatch from "picomatch";
 import t from "tap";
-import { normalisePattern, overlaps, patternProblem } from "../../src/core/glob.ts";
+import { normalisePattern, overlaps, PatternSet, patternProblem } from "../../src/core/glob.ts";
 
-t.test("two patterns overlap if and only if some path, or something below it, is matched by both", async (t) => {
+t.test("two patterns overlap if and only if some path is matched by both", async (t) => {
   const table: readonly [left: string, right: string, overlap: boolean][] = [
     ["src/**", "src/a.ts", true],
     ["src/*.ts", "lib/*.ts", false],
@@ -12,14 +12,40 @@ t.test("two patterns overlap if and only if some path, or something below it, is
     ["a", "b", false],
     ["a", "ab", false],
     ["README.md", "readme.md", false],
-    // A directory covers its subtree.
+    // What may be a directory covers its subtree: its last segment has neither a wildcard nor a dot.
     ["src", "src/deep/a.ts", true],
+    ["src/lib", "src/lib/deep/a.ts", true],
+    ["s?c/lib", "src/lib/a.ts", true],
+    ["**/lib", "src/lib/a.ts", true],
+    ["src/lib", "src", true],
+    ["src/a.ts", "src/a.ts/b", false],
+    ["README.md", "README.md/a", false],
+    ["README.md", "README.md", true],
+    [".env", ".env/a", false],
+    ["src/.env", "src/.env/*", false],
+    ["{src,a.ts}", "src/b", true],
+    ["{src,a.ts}", "a.ts/b", false],
+    ["{src,*.ts}/lib", "a.ts/lib/b", true],
+    ["src{,.d}", "src/a", true],
+    ["src{,.d}", "src.d/a", false],
+    // A slash at the end says that it is one.
+    ["src/", "src/a", true],
+    ["src/", "src", true],
+    ["my.dir/", "my.dir/a", true],
+    ["my.dir/", "my.dir", true],
+    ["my.dir/", "my.dirs", false],
+    ["my.dir", "my.dir/a", false],
+    ["{my.dir/,b.c}", "my.dir/a", true],
+    ["{my.dir/,b.c}", "b.c/a", false],
+    ["src/*/", "src/deep/a.ts", true],
     ["src", "src2/a.ts", false],
     ["src", "src/*.ts", true],
-    ["src/*", "src/deep/deeper/a.ts", true],
+    ["src/*", "src/deep/a.ts", false],
+    ["src/*", "src/deep", true],
     ["src/*/b", "src/a", true],
-    ["*", "any/where", true],
-    ["s?c", "src/a.ts", true],
+    ["src/*/b", "src/a.ts", false],
+    ["*", "any/where", false],
+    ["s?c", "src/a.ts", false],
     // ** is any number of segments, none included.
     ["**", "a", true],
     ["**", "a/b/c", true],
@@ -29,9 +55,13 @@ t.test("two patterns overlap if and only if some path, or something below it, is
     ["src/**/a.ts", "lib/x/y/a.ts", false],
     ["a/**/z", "a/b/**/c", true],
     ["a/**/z.ts", "b/**/z.ts", false],
-    ["**/*.ts", "**/*.js", true], // `dir.ts/x.js` lies below the one and is the other
+    ["**/*.ts", "**/*.js", false],
+    ["src/**/*.ts", "src/README.md", false],
+    ["src/**/*.ts", "src/lib", true],
+    ["src/**", "src/deep/a.ts", true],
+    ["**/a.ts", "**", true],
     ["*.ts", "*.js", false],
-    ["src/**/*.ts", "src/*.js", true], // so does `src/dir.js/x.ts`
+    ["src/**/*.ts", "src/*.js", false],
     ["src/**/*.ts", "*.js", false],
     ["**/test/**", "src/a/test", true],
     ["a/**/b/**/c", "a/x/b/y/d", true], // `a/x/b/y/d/c` lies below the one
@@ -102,6 +132,7 @@ t.test("two patterns overlap if and only if some path, or something below it, is
     ["é", "e", false],
     ["src/a b/*.ts", "src/a b/c.ts", true],
     ["a(b)", "a(b)/c", true],
+    ["a}", "b", true], // cannot be read
     ["$HOME/*", "$HOME/x", true],
   ];
   for (const [left, right, overlap] of table) {
@@ -120,8 +151,14 @@ t.test("a pattern has one spelling", async (t) => {
   const table: readonly [string, string][] = [
     ["src/a.ts", "src/a.ts"],
     ["./src//a.ts", "src/a.ts"],
-    ["src/./a/", "src/a"],
-    ["src/", "src"],
+    ["src/./a", "src/a"],
+    ["src/./a/", "src/a/**"],
+    ["src/", "src/**"],
+    ["src//", "src/**"],
+    ["src/.", "src/**"],
+    ["my.dir/", "my.dir/**"],
+    ["src/**/", "src/**"],
+    ["{a,b}/", "{a,b}/**"],
     [".", "**"],
     ["./", "**"],
     ["", "**"],
@@ -202,21 +239,12 @@ const matcher = (pattern: string) => picomatch(pattern.replaceAll("[!", "[^"), {
 
 t.test("for every two small patterns, overlaps says what trying out all short paths says", async (t) => {
   const names = ["a", "b", "c"].flatMap((x) => [x, ...["a", "b", "c"].map((y) => x + y)]);
-  const paths: { path: string; parent: number }[] = [];
-  for (let depth = 0, layer = [{ path: "", index: -1 }]; depth < 3; depth++) {
-    layer = layer.flatMap(({ path, index }) =>
-      names.map((name) => {
-        const below = path === "" ? name : `${path}/${name}`;
-        return { path: below, index: paths.push({ path: below, parent: index }) - 1 };
-      }),
-    );
+  const paths: string[] = [];
+  for (let depth = 0, layer = [""]; depth < 3; depth++) {
+    layer = layer.flatMap((path) => names.map((name) => (path === "" ? name : `${path}/${name}`)));
+    paths.push(...layer);
   }
-  const covered = (pattern: string) => {
-    const matches = matcher(pattern);
-    const is = new Uint8Array(paths.length);
-    for (const [index, { path, parent }] of paths.entries()) is[index] = is[parent] || matches(path) ? 1 : 0;
-    return is;
-  };
+  const covered = (pattern: string) => Uint8Array.from(paths.map(coverage(pattern)), Number);
   const patterns = [...SEGMENTS, ...SEGMENTS.flatMap((first) => SEGMENTS.map((second) => `${first}/${second}`))];
   const cover = patterns.map((pattern) => ({ pattern, paths: covered(pattern) }));
   const wrong: string[] = [];
@@ -227,7 +255,7 @@ t.test("for every two small patterns, overlaps says what trying out all short pa
       const common = left.paths.findIndex((is, at) => is === 1 && right.paths[at] === 1);
       for (const said of [overlaps(left.pattern, right.pattern), overlaps(right.pattern, left.pattern)]) {
         if (said !== common >= 0)
-          wrong.push(`${left.pattern} and ${right.pattern}: ${paths[common]?.path ?? "no path"}`);
+          wrong.push(`${left.pattern} and ${right.pattern}: ${paths[common] ?? "no path"}`);
       }
     }
   }
@@ -281,13 +309,14 @@ t.test("whatever path two patterns both cover, they overlap, and overlapping kno
   t.ok(both > 500 && neither > 300, "the property was put to the test");
 });
 
-t.test("a path that a pattern was made from overlaps with it, and so does everything below", async (t) => {
+t.test("a path that a pattern was made from overlaps with it, and everything below with its directory", async (t) => {
   fc.assert(
     fc.property(path, fc.array(fc.nat({ max: 30 })), name, (made, places, below) => {
       const chars = Array.from(made);
       for (const place of places) if (chars[place] !== undefined && chars[place] !== "/") chars[place] = "?";
       const wide = chars.join("");
-      return overlaps(wide, made) && overlaps(wide, `${made}/${below}`) && overlaps(`${wide}/**`, made);
+      const directory = normalisePattern(`${wide}/`);
+      return overlaps(wide, made) && overlaps(directory, made) && overlaps(directory, `${made}/${below}`);
     }),
     { numRuns: 2000 },
   );
@@ -305,8 +334,55 @@ t.test("patterns made to be slow are taken to overlap rather than to stall the d
   t.ok(ms < 2000, `took ${Math.round(ms)} ms; all steps would take hours`);
 });
 
+t.test("a set of patterns overlaps with what one of its patterns overlaps with", async (t) => {
+  let met = 0;
+  const some = path.chain((from) => fc.tuple(fc.array(fc.oneof(made(from), path), { maxLength: 6 }), made(from)));
+  fc.assert(
+    fc.property(some, fc.constantFrom("", "/", "/b"), ([patterns, one], end) => {
+      const set = new PatternSet();
+      for (const pattern of patterns) set.add(pattern);
+      const pattern = one + end;
+      const expected = patterns.some((other) => overlaps(other, pattern));
+      if (expected) met++;
+      return set.overlaps(pattern) === expected;
+    }),
+    { numRuns: 3000 },
+  );
+  t.ok(met > 500 && met < 2900, `${met} of 3000 overlapped`);
+  const set = new PatternSet();
+  for (const pattern of ["src/lib", "docs/a.md", "my.dir", "bin/"]) set.add(pattern);
+  const table: readonly [string, boolean][] = [
+    ["src/lib/deep/a.ts", true],
+    ["src", true],
+    ["src/li", false],
+    ["docs", true],
+    ["docs/a.md/b", false],
+    ["docs/*.md", true],
+    ["my.dir/a", false],
+    ["bin/a", true],
+    ["lib", false],
+  ];
+  for (const [pattern, overlap] of table) t.equal(set.overlaps(pattern), overlap, pattern);
+});
+
+/** Whether a pattern covers a path: one of its alternatives matches it, or may be a directory that the path lies in. */
+function coverage(pattern: string): (path: string) => boolean {
+  const alternatives = alternativesOf(pattern).map((one) => {
+    const matches = matcher(one);
+    const last = one.split("/").at(-1) ?? "";
+    if (/[*?[.]/.test(last)) return matches;
+    return (path: string) => path.split("/").some((_, index, names) => matches(names.slice(0, index + 1).join("/")));
+  });
+  return (path) => alternatives.some((matches) => matches(path));
+}
+
 function covers(pattern: string, path: string): boolean {
-  const matches = matcher(pattern);
-  const segments = path.split("/");
-  return segments.some((_, index) => matches(segments.slice(0, index + 1).join("/")));
+  return coverage(pattern)(path);
+}
+
+/** Innermost braces first, one pair at a time. */
+function alternativesOf(pattern: string): readonly string[] {
+  const braces = /\{([^{}]*)\}/.exec(pattern);
+  if (braces === null) return [pattern];
+  return (braces[1] ?? "").split(",").flatMap((option) => alternativesOf(pattern.replace(braces[0], () => option)));
 }

@@ -57,9 +57,11 @@ export function naivePlan(state: State, world: Circumstances, options: PlanOptio
     const ranked = (best.length > 0 ? best : able).sort(
       (a, b) => a.costMultiplier - b.costMultiplier || (a.name < b.name ? -1 : 1),
     );
-    const free = ranked.find((agent) => against(agent).length === 0);
+    const startable = ranked.filter((agent) => !options.unattended || agent.method !== "sessions_spawn");
+    const eligible = startable.length > 0 ? startable : ranked;
+    const free = eligible.find((agent) => against(agent).length === 0);
     if (free !== undefined) return { agent: free, codes: [] };
-    return { agent: null, codes: ranked.length === 0 ? ["UNKNOWN_AGENT"] : [...new Set(ranked.flatMap(against))] };
+    return { agent: null, codes: eligible.length === 0 ? ["UNKNOWN_AGENT"] : [...new Set(eligible.flatMap(against))] };
   };
   const inTheWay = (task: Task, workspace: string | null, paths: readonly string[]) =>
     task.files.some((file) => paths.some((path) => samePlace(task.workspace, file, workspace, path)));

@@ -326,6 +326,25 @@ t.test("an auto task goes to the cheapest able agent with room, and waits for wh
   t.same(codesOf(look(coding)), { "1": ["AGENT_PAUSED", "AGENT_UNAVAILABLE"] });
 });
 
+t.test("with nobody there to take a spawn, an auto task goes to an agent that can be started, or waits", async (t) => {
+  const auto = (id: string, labels: readonly string[] = []) => ({ id, assignee: "auto", labels });
+  const unattended = { unattended: true };
+  const agents = new Map(
+    AGENTS.map((agent) => [agent.name, agent.name === "claude" ? { ...agent, costMultiplier: 0 } : agent]),
+  );
+  const world = aBoard([auto("1"), auto("2", ["coding"]), auto("3", ["git"]), auto("4", ["git"])], { agents });
+  t.same(startsOf(look(world)), ["1 → claude", "2 → claude", "3 → copilot", "4 → copilot"]);
+  t.same(startsOf(look(world, unattended)), ["1 → gemini", "2 → copilot", "3 → copilot"]);
+  t.same(codesOf(look(world, unattended)), { "4": ["NO_SLOT"] });
+  world.must(pauseAgent("copilot", "no"));
+  t.same(codesOf(look(world, unattended)), { "2": ["AGENT_PAUSED"], "3": ["AGENT_PAUSED"], "4": ["AGENT_PAUSED"] });
+  const only = new Map([...agents].filter(([name]) => name === "claude"));
+  const spawns = aBoard([auto("1")], { agents: only });
+  t.same(startsOf(look(spawns)), ["1 → claude"]);
+  t.same(codesOf(look(spawns, unattended)), { "1": ["LIMIT"] }, "left to the next heartbeat");
+  t.match(look(spawns, unattended).waiting[0]?.reasons[0]?.message, /heartbeat/);
+});
+
 t.test("a limit lets so many start, hand-outs included; the next ones are skipped for it", async (t) => {
   const world = aBoard([{ id: "1", assignee: "claude" }, { id: "2" }, { id: "3" }, { id: "4", assignee: "gemini" }]);
   start(world, "1");

@@ -15,7 +15,11 @@ t.test("npm run demo -- --exit ends by itself with all tasks done, and leaves no
   const { demo, lines, left } = start(t, "--", "--exit");
   const [code] = await within(LIMIT_MS, "the end of the demo", once(demo, "close"));
   t.equal(code, 0, lines.join("\n"));
-  for (const method of ["ssh", "sessions_spawn", "cli"]) t.ok(lines.some((line) => line.startsWith("  → ") && line.includes(` ${method} `)), `one by ${method}`);
+  for (const method of ["ssh", "sessions_spawn", "cli"])
+    t.ok(
+      lines.some((line) => line.startsWith("  → ") && line.includes(` ${method} `)),
+      `one by ${method}`,
+    );
   t.equal(lines.filter((line) => /^ {2}done {2}/.test(line)).length, 6, "six tasks are done");
   t.ok(lines.some((line) => /^ {8}claude: The tests are written; all pass\.$/.test(line)));
   t.same(left(), { directories: [], processes: [] });

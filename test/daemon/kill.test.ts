@@ -22,8 +22,8 @@ const AGENTS = [
   { name: "detached", handedOut: false, maxConcurrent: 2 },
 ] as const;
 
-/** Half a second is usual; a machine that is busy with other things takes more. */
-t.setTimeout(60_000 + KILLS * 6000);
+/** A kill takes half a second; where a machine is busy with other things, much longer. */
+t.setTimeout(60_000 + KILLS * 15_000);
 
 t.test(`${KILLS} times killed under load, the daemon keeps what it acknowledged`, async (t) => {
   const seed = chooseSeed();
@@ -57,7 +57,10 @@ t.test(`${KILLS} times killed under load, the daemon keeps what it acknowledged`
   if (record.wrong.length > 0) return;
 
   await crowd.finish(daemon.client);
-  await daemon.client.until("the end of all sessions", async () => (await daemon.client.status()).activeSessions.length === 0);
+  await daemon.client.until(
+    "the end of all sessions",
+    async () => (await daemon.client.status()).activeSessions.length === 0,
+  );
   await check(true);
   t.same(record.wrong, [], "in the end everything adds up");
   t.same(witness.open, [], "every program that began has ended");
@@ -68,7 +71,9 @@ t.test(`${KILLS} times killed under load, the daemon keeps what it acknowledged`
     `${KILLS} kills (and ${spent.startsKilled} in the middle of a start) in ${seconds(performance.now() - begunAt)} s: ` +
       `${seconds(spent.loadMs)} s of load, ${seconds(spent.checkMs)} s of checks, a start took ${Math.round(starts[starts.length >> 1] ?? 0)} ms (median)`,
   );
-  t.comment(`${JSON.stringify({ ...crowd.counts, sessions: record.sessions.size, programs: witness.runs.size, comparisons: record.compared })}`);
+  t.comment(
+    `${JSON.stringify({ ...crowd.counts, sessions: record.sessions.size, programs: witness.runs.size, comparisons: record.compared })}`,
+  );
 
   async function start(): Promise<DaemonProcess> {
     const at = performance.now();
@@ -115,7 +120,8 @@ function settings(command: readonly string[]) {
 
 /** Names in the data directory that a crash must not leave there. */
 function leftovers({ data }: Home): readonly string[] {
-  const wanted = /^(config\.json|id|secret|owner\.json|lock|journal|archive|runs|(tasks|active-sessions|locks|orchestrator-metrics|orchestrator)\.json)$/;
+  const wanted =
+    /^(config\.json|id|secret|owner\.json|lock|journal|archive|runs|(tasks|active-sessions|locks|orchestrator-metrics|orchestrator)\.json)$/;
   return [
     ...readdirSync(data).filter((name) => !wanted.test(name)),
     ...["journal", "archive"].flatMap((folder) =>

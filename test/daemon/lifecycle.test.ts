@@ -39,7 +39,11 @@ t.test("a data directory has one daemon", async (t) => {
   t.equal(repair.code, 1);
   t.match(repair.stderr, new RegExp(`in use by process ${first.pid} `));
   t.same(await first.stop(), { code: 0, signal: null });
-  t.equal((await home.start()).log.filter((entry) => entry.level >= 40).length, 1, "nothing to warn of but the missing token");
+  t.equal(
+    (await home.start()).log.filter((entry) => entry.level >= 40).length,
+    1,
+    "nothing to warn of but the missing token",
+  );
 });
 
 t.test("SIGTERM answers what is under way, ends streams, and leaves state files that are exact", async (t) => {
@@ -55,7 +59,9 @@ t.test("SIGTERM answers what is under way, ends streams, and leaves state files 
   const { dispatched = [] } = await client.dispatch();
   t.same(dispatched.map((one) => one.taskId).sort(), ["busy", "over"]);
   await client.ended(dispatched.find((one) => one.taskId === "over")?.sessionId ?? "");
-  await client.until("the pid", async () => (await client.status()).activeSessions.every((session) => session.pid !== undefined));
+  await client.until("the pid", async () =>
+    (await client.status()).activeSessions.every((session) => session.pid !== undefined),
+  );
   const before = {
     status: await client.status(),
     tasks: await Promise.all((await client.all<Task>("tasks")).map(({ id }) => client.task(id))),
@@ -94,12 +100,20 @@ t.test("SIGTERM answers what is under way, ends streams, and leaves state files 
   const { sessions, seq } = file("active-sessions.json");
   t.match(
     sessions,
-    [...before.sessions].reverse().map(({ id, taskId, status, attempt, startedAt }) => ({ id, taskId, status, attempt, startedAt })),
+    [...before.sessions]
+      .reverse()
+      .map(({ id, taskId, status, attempt, startedAt }) => ({ id, taskId, status, attempt, startedAt })),
   );
-  t.match(file("locks.json").locks, before.locks.map(({ id, sessionId, paths, fence }) => ({ id, sessionId, paths, fence })));
+  t.match(
+    file("locks.json").locks,
+    before.locks.map(({ id, sessionId, paths, fence }) => ({ id, sessionId, paths, fence })),
+  );
   const { totalDispatched, averageCompletionTime, lastUpdated, byAgent } = file("orchestrator-metrics.json");
   const { metrics } = before.status;
-  t.same({ totalDispatched, averageCompletionTime, lastUpdated }, { totalDispatched: 2, averageCompletionTime: metrics.averageCompletionTime, lastUpdated: metrics.lastUpdated });
+  t.same(
+    { totalDispatched, averageCompletionTime, lastUpdated },
+    { totalDispatched: 2, averageCompletionTime: metrics.averageCompletionTime, lastUpdated: metrics.lastUpdated },
+  );
   t.match(byAgent, metrics.byAgent);
   for (const name of ["tasks.json", "locks.json", "orchestrator-metrics.json", "orchestrator.json"]) {
     t.equal(file(name).seq, seq, `${name} is exact`);
@@ -111,19 +125,44 @@ t.test("SIGTERM answers what is under way, ends streams, and leaves state files 
   t.same((await next.client.status()).metrics, metrics);
 });
 
+t.test("a request that never comes whole does not hold up the stop for more than 10 s", async (t) => {
+  const home = new Home(t);
+  const daemon = await home.start();
+  await daemon.client.post("/api/tasks", { id: "before", title: "acknowledged before" });
+  const stuck = request(`${daemon.url}/api/tasks`, {
+    method: "POST",
+    headers: { "content-length": 1000, expect: "100-continue" },
+  });
+  stuck.flushHeaders();
+  const broken = once(stuck, "error");
+  await once(stuck, "continue");
+  const at = performance.now();
+  daemon.signal("SIGINT");
+  t.same(await daemon.exited, { code: 0, signal: null });
+  t.ok(performance.now() - at < 10_000);
+  await broken;
+  t.match(JSON.parse(readFileSync(join(home.data, "tasks.json"), "utf8")), { tasks: [{ id: "before" }] });
+});
+
 t.test("agents go on without a daemon, and the next one settles them with what really came of them", async (t) => {
   const home = new Home(t);
   home.configure({ agents: { copilot: waitingAgent(home) }, retry: { initialDelayMs: 60_000 } });
   let daemon = await home.start();
   const ids = ["good", "bad", "slow", "killed"];
-  for (const id of ids) await daemon.client.post("/api/tasks", { id, title: id, assignee: "copilot", files: [`${id}/**`] });
+  for (const id of ids)
+    await daemon.client.post("/api/tasks", { id, title: id, assignee: "copilot", files: [`${id}/**`] });
   const { dispatched = [] } = await daemon.client.dispatch();
   const sessionOf = (taskId: string) => dispatched.find((one) => one.taskId === taskId)?.sessionId ?? "";
-  await daemon.client.until("four pids", async () => (await daemon.client.status()).activeSessions.every(({ pid }) => pid !== undefined));
+  await daemon.client.until("four pids", async () =>
+    (await daemon.client.status()).activeSessions.every(({ pid }) => pid !== undefined),
+  );
   await Promise.all(ids.map((id) => fileSays(join(home.data, "runs", sessionOf(id), "stdout.log"), /at work/)));
   const programs = ids.map((id) => parseProgram(readFileSync(join(home.data, "runs", sessionOf(id), "pid"), "utf8")));
   t.equal((await daemon.stop()).code, 0);
-  t.ok(programs.every((program) => program !== null && isAlive(program)), "the stop ended no agent");
+  t.ok(
+    programs.every((program) => program !== null && isAlive(program)),
+    "the stop ended no agent",
+  );
 
   const exitOf = (id: string) => fileSays(join(home.data, "runs", sessionOf(id), "exit.json"), /\}/);
   writeFileSync(home.path("good.go"), "0 well\n");
@@ -131,9 +170,17 @@ t.test("agents go on without a daemon, and the next one settles them with what r
   await Promise.all([exitOf("good"), exitOf("bad")]);
   daemon = await home.start();
   const { client } = daemon;
-  t.match(await client.ended(sessionOf("good")), { status: "completed", exitCode: 0, result: "at work on good\nit was told: well", locks: [] });
+  t.match(await client.ended(sessionOf("good")), {
+    status: "completed",
+    exitCode: 0,
+    result: "at work on good\nit was told: well",
+    locks: [],
+  });
   t.match(await client.ended(sessionOf("bad")), { status: "failed", exitCode: 7, error: { code: "EXIT_STATUS" } });
-  t.match(await client.task("good"), { status: "done", comments: [{ author: "copilot", content: "at work on good\nit was told: well" }] });
+  t.match(await client.task("good"), {
+    status: "done",
+    comments: [{ author: "copilot", content: "at work on good\nit was told: well" }],
+  });
   t.match(await client.task("bad"), { status: "todo", attempts: 1 });
   t.ok((await client.task("bad")).retryAt, "to be tried again");
   t.match((await client.status()).activeSessions.map((session) => [session.taskId, session.status]).sort(), [
@@ -148,8 +195,15 @@ t.test("agents go on without a daemon, and the next one settles them with what r
   if (killed !== null && killed !== undefined) process.kill(-killed.pid, "SIGKILL");
   await exitOf("killed");
   daemon = await home.start();
-  t.match(await daemon.client.ended(sessionOf("slow")), { status: "completed", result: "at work on slow\nit was told: at-last" });
-  t.match(await daemon.client.ended(sessionOf("killed")), { status: "failed", signal: "SIGKILL", error: { code: "SIGNAL" } });
+  t.match(await daemon.client.ended(sessionOf("slow")), {
+    status: "completed",
+    result: "at work on slow\nit was told: at-last",
+  });
+  t.match(await daemon.client.ended(sessionOf("killed")), {
+    status: "failed",
+    signal: "SIGKILL",
+    error: { code: "SIGNAL" },
+  });
   const { metrics } = await daemon.client.status();
   t.match(metrics.byAgent, { copilot: { dispatched: 4, completed: 2, failed: 2, cancelled: 0 } });
   t.same(home.livingRuns(), []);
@@ -158,15 +212,35 @@ t.test("agents go on without a daemon, and the next one settles them with what r
 t.test("SIGHUP puts a good config in force and keeps the old one where the new is bad", async (t) => {
   const home = new Home(t, { agents: { copilot: { adapter: "cli", command: ["/bin/true"], maxConcurrent: 2 } } });
   const daemon = await home.start();
-  const agents = async () => (await daemon.client.get<{ agents: Agent[] }>("/api/agents")).agents.map(({ agent, maxConcurrent }) => [agent, maxConcurrent]).sort();
-  t.strictSame(await agents(), [["claude", 3], ["copilot", 2], ["gemini", 2], ["jarvis", 0]]);
+  const agents = async () =>
+    (await daemon.client.get<{ agents: Agent[] }>("/api/agents")).agents
+      .map(({ agent, maxConcurrent }) => [agent, maxConcurrent])
+      .sort();
+  t.strictSame(await agents(), [
+    ["claude", 3],
+    ["copilot", 2],
+    ["gemini", 2],
+    ["jarvis", 0],
+  ]);
 
-  home.configure({ agents: { copilot: { adapter: "cli", command: ["/bin/true"], maxConcurrent: 5 }, extra: { adapter: "cli", command: ["/bin/true"] } }, server: { publicUrl: "http://jarvis" } });
+  home.configure({
+    agents: {
+      copilot: { adapter: "cli", command: ["/bin/true"], maxConcurrent: 5 },
+      extra: { adapter: "cli", command: ["/bin/true"] },
+    },
+    server: { publicUrl: "http://jarvis" },
+  });
   daemon.signal("SIGHUP");
   const read = await daemon.line("config read again");
   t.same(read.changed, ["agents.copilot.maxConcurrent", "agents.extra"]);
   t.same(read.needRestart, ["server.publicUrl"]);
-  t.strictSame(await agents(), [["claude", 3], ["copilot", 5], ["extra", 1], ["gemini", 2], ["jarvis", 0]]);
+  t.strictSame(await agents(), [
+    ["claude", 3],
+    ["copilot", 5],
+    ["extra", 1],
+    ["gemini", 2],
+    ["jarvis", 0],
+  ]);
 
   const refused = "the config is wrong; the old settings go on to hold";
   home.configure({ agents: { copilot: { adapter: "cli", comand: ["/bin/true"] } } });
@@ -179,7 +253,13 @@ t.test("SIGHUP puts a good config in force and keeps the old one where the new i
   mkdirSync(join(home.data, "config.json"));
   daemon.signal("SIGHUP");
   t.match(JSON.stringify(await daemon.line(refused, 3)), /cannot be read \(EISDIR\)/);
-  t.strictSame(await agents(), [["claude", 3], ["copilot", 5], ["extra", 1], ["gemini", 2], ["jarvis", 0]]);
+  t.strictSame(await agents(), [
+    ["claude", 3],
+    ["copilot", 5],
+    ["extra", 1],
+    ["gemini", 2],
+    ["jarvis", 0],
+  ]);
   await daemon.client.post("/api/tasks", { title: "still there", assignee: "copilot" });
   t.match((await daemon.client.dispatch()).dispatched, [{ agent: "copilot" }]);
   t.equal((await daemon.stop()).code, 0);
@@ -202,7 +282,11 @@ t.test("wrong settings stop the start with status 2 and say which", async (t) =>
   const token = { JARVIS_TOKEN: "a-token-of-some-length" };
   const guarded = await home.start({ args: ["--host", "0.0.0.0", "--port", "0"], env: token });
   t.equal((await guarded.client.send("GET", "/api/tasks")).status, 401);
-  t.equal((await guarded.client.send("GET", "/api/tasks", undefined, { authorization: `Bearer ${token.JARVIS_TOKEN}` })).status, 200);
+  t.equal(
+    (await guarded.client.send("GET", "/api/tasks", undefined, { authorization: `Bearer ${token.JARVIS_TOKEN}` }))
+      .status,
+    200,
+  );
   t.notMatch(JSON.stringify(guarded.log), token.JARVIS_TOKEN, "the token is in no log");
 });
 
@@ -261,7 +345,11 @@ t.test("systemd is told of the start, of every sign of life, and of the stop", a
   writeFileSync(said, "");
   mkdirSync(home.path("bin"));
   home.script("bin/systemd-notify", `#!/bin/sh\necho "$*" >>'${said}'\n`);
-  const env = { PATH: `${home.path("bin")}:${process.env.PATH}`, NOTIFY_SOCKET: "/run/nowhere", WATCHDOG_USEC: "200000" };
+  const env = {
+    PATH: `${home.path("bin")}:${process.env.PATH}`,
+    NOTIFY_SOCKET: "/run/nowhere",
+    WATCHDOG_USEC: "200000",
+  };
   const daemon = await home.start({ env });
   await fileSays(said, /^--no-block READY=1$/m);
   await fileSays(said, /(--no-block WATCHDOG=1\n.*){3}/s);

@@ -45,7 +45,10 @@ export function askerOf(t: Test, { app }: Pick<TestServer, "app">): Ask {
     const response = await app.inject({
       method: method as "GET",
       url,
-      headers: Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Record<string, string>,
+      headers: Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Record<
+        string,
+        string
+      >,
       ...(body === undefined ? {} : { payload: raw ? Buffer.from(body as string) : JSON.stringify(body) }),
       ...(from === undefined ? {} : { remoteAddress: from }),
     });
@@ -88,13 +91,18 @@ export async function turnUntil(isSo: () => boolean): Promise<void> {
 
 /** Puts a task on the board and answers its id. */
 export async function addTask(ask: Ask, fields: object = {}): Promise<string> {
-  const { status, body } = await ask("POST", "/api/tasks", { body: { title: "a task", assignee: "claude", ...fields } });
+  const { status, body } = await ask("POST", "/api/tasks", {
+    body: { title: "a task", assignee: "claude", ...fields },
+  });
   if (status !== 201) throw new Error(`no task: ${JSON.stringify(body)}`);
   return body.id;
 }
 
 /** Puts a task on the board, dispatches it and answers the ids of both, and the prompt where the heartbeat takes it. */
-export async function startTask(ask: Ask, fields: object = {}): Promise<{ taskId: string; sessionId: string; prompt: string }> {
+export async function startTask(
+  ask: Ask,
+  fields: object = {},
+): Promise<{ taskId: string; sessionId: string; prompt: string }> {
   const taskId = await addTask(ask, fields);
   const { body } = await ask("POST", "/api/orchestrate", { body: { taskIds: [taskId] } });
   const [started] = body.dispatched;

@@ -46,7 +46,8 @@ export async function readStream(t: Test, url: string, headers: Record<string, s
     for (const block of blocks) {
       const fields = Object.fromEntries(block.split("\n").map((line) => line.split(/: ?(.*)/s, 2)));
       if ("" in fields) comments.push(fields[""] ?? "");
-      if (fields.event !== undefined) events.push({ id: fields.id ?? "", event: fields.event, data: JSON.parse(fields.data ?? "null") });
+      if (fields.event !== undefined)
+        events.push({ id: fields.id ?? "", event: fields.event, data: JSON.parse(fields.data ?? "null") });
     }
     look();
   });
@@ -75,7 +76,10 @@ export async function readStream(t: Test, url: string, headers: Record<string, s
   };
 }
 
-function get(url: string, headers: Record<string, string>): Promise<{ call: ClientRequest; response: IncomingMessage }> {
+function get(
+  url: string,
+  headers: Record<string, string>,
+): Promise<{ call: ClientRequest; response: IncomingMessage }> {
   return new Promise((resolve, reject) => {
     const call = request(url, { headers, agent: false });
     call.on("response", (response) => resolve({ call, response }));

@@ -2,12 +2,15 @@
 import t, { type Test } from "tap";
 import { SIGN_OF_LIFE_MS } from "../../src/http/sse.ts";
 import type { TestServer } from "../support/server.ts";
-import { addTask, type Ask, serverFor, startTask, turnUntil } from "./ask.ts";
+import { type Ask, addTask, serverFor, startTask, turnUntil } from "./ask.ts";
 import { readStream, type StreamReader } from "./event-stream.ts";
 
 type Server = TestServer & { readonly ask: Ask };
 
-async function eventsOf(t: Test, server: Server): Promise<{ url: string; read: (lastId?: string) => Promise<StreamReader> }> {
+async function eventsOf(
+  t: Test,
+  server: Server,
+): Promise<{ url: string; read: (lastId?: string) => Promise<StreamReader> }> {
   await server.app.listen({ host: "127.0.0.1", port: 0 });
   const address = server.app.server.address();
   if (address === null || typeof address === "string") throw new Error("no port");
@@ -41,15 +44,18 @@ t.test("a new reader is told where it stands, then what happens, in order", asyn
   await ask("POST", "/api/agents/claude/pause", { body: { reason: "r" } });
   await stream.until(() => stream.events.at(-1)?.event === "agent.paused");
   t.same(seqs(stream).slice(1), shown(server, from));
-  t.same(stream.events.slice(1).map(({ event }) => event), [
-    "task.created",
-    "session.started",
-    "session.running",
-    "session.settled",
-    "session.ended",
-    "comment.added",
-    "agent.paused",
-  ]);
+  t.same(
+    stream.events.slice(1).map(({ event }) => event),
+    [
+      "task.created",
+      "session.started",
+      "session.running",
+      "session.settled",
+      "session.ended",
+      "comment.added",
+      "agent.paused",
+    ],
+  );
   for (const { id, event, data } of stream.events.slice(1)) t.match(data, { seq: Number(id), type: event, at: String });
   t.match(stream.events[1]?.data, { taskId, task: { id: taskId, title: "two\nlines\r\n\n: not a comment" } });
   t.match(stream.events[2]?.data, { taskId, sessionId, session: { id: sessionId }, task: { status: "in_progress" } });
@@ -145,10 +151,13 @@ t.test("nothing is shown before it is on disk, and nothing that is not", async (
   await turnUntil(() => dispatcher.healthy);
   await addTask(ask, { id: "t2" });
   await stream.until(() => stream.events.at(-1)?.data.taskId === "t2");
-  t.same(stream.events.slice(1).map(({ event, data }) => [event, data.task.title, data.task.priority]), [
-    ["task.changed", "as it was", "high"],
-    ["task.created", "a task", "medium"],
-  ]);
+  t.same(
+    stream.events.slice(1).map(({ event, data }) => [event, data.task.title, data.task.priority]),
+    [
+      ["task.changed", "as it was", "high"],
+      ["task.created", "a task", "medium"],
+    ],
+  );
 });
 
 t.test("what surfaces on disk after a failure is not kept from the readers", async (t) => {
@@ -165,7 +174,10 @@ t.test("what surfaces on disk after a failure is not kept from the readers", asy
   await turnUntil(() => dispatcher.healthy);
   await addTask(ask, { id: "t3" });
   await stream.until(() => stream.events.length === 3);
-  t.match(stream.events.slice(1), [{ event: "reset", id: "2" }, { event: "task.created", id: "3" }]);
+  t.match(stream.events.slice(1), [
+    { event: "reset", id: "2" },
+    { event: "task.created", id: "3" },
+  ]);
 });
 
 t.test("a comment line says every 15 s that the stream lives", async (t) => {

@@ -2,7 +2,7 @@
 import t from "tap";
 import { callbackToken } from "../../src/http/callback-token.ts";
 import { testServer } from "../support/server.ts";
-import { addTask, type Ask, type Asking, askerOf, serverFor, startTask, turnUntil } from "./ask.ts";
+import { type Ask, type Asking, addTask, askerOf, serverFor, startTask, turnUntil } from "./ask.ts";
 
 const keyed = (key: string, body?: unknown, headers = {}): Asking => ({
   headers: { "idempotency-key": key, ...headers },
@@ -47,7 +47,10 @@ t.test("over a restart, too", async (t) => {
   await before.app.close();
   const after = await serverFor(t, { restartOf: { ...before, now: before.knobs.now } });
   const again = await after.ask("POST", "/api/tasks", keyed("k", { title: "once", assignee: "claude" }));
-  t.same([again.status, again.text, again.headers.location, again.headers[replayed]], [201, made.text, made.headers.location, "true"]);
+  t.same(
+    [again.status, again.text, again.headers.location, again.headers[replayed]],
+    [201, made.text, made.headers.location, "true"],
+  );
   t.equal((await after.ask("GET", "/api/tasks")).body.tasks.length, 1);
   t.equal((await after.ask("POST", "/api/tasks", keyed("k", { title: "twice" }))).status, 422);
   const handed = await after.ask("POST", "/api/orchestrate", keyed("d"));
@@ -87,7 +90,10 @@ t.test("when the first of many is refused, the next one's turn comes, one at a t
   await addTask(ask, { id: "there" });
   const wanted = (id: string) => ask("POST", "/api/tasks", keyed("k", { id, title: "x" }));
   const answers = await Promise.all([wanted("there"), wanted("new"), wanted("new"), wanted("new"), wanted("new")]);
-  t.same(answers.map(({ status }) => status), [409, 201, 201, 201, 201]);
+  t.same(
+    answers.map(({ status }) => status),
+    [409, 201, 201, 201, 201],
+  );
   t.equal(answers.filter(({ headers }) => headers[replayed] === "true").length, 3);
 });
 
@@ -102,7 +108,10 @@ t.test("a replay is not told before the first answer is on disk", async (t) => {
   ];
   journal.failing = true;
   open();
-  t.same((await Promise.all(writes)).map(({ status }) => status), [404, 503, 503, 503]);
+  t.same(
+    (await Promise.all(writes)).map(({ status }) => status),
+    [404, 503, 503, 503],
+  );
   journal.failing = false;
   await turnUntil(() => dispatcher.healthy);
   t.same((await ask("GET", "/api/tasks")).body.tasks, []);
@@ -116,7 +125,10 @@ t.test("a refusal is not kept: the same key may succeed later", async (t) => {
   t.equal(bad.status, 400);
   await addTask(ask, { id: "t1" });
   t.equal((await ask("POST", "/api/tasks/t1/comments", keyed("k", { author: "diego", content: "c" }))).status, 201);
-  t.equal((await ask("POST", "/api/tasks", keyed("k", { title: "another body, for the first was refused" }))).status, 201);
+  t.equal(
+    (await ask("POST", "/api/tasks", keyed("k", { title: "another body, for the first was refused" }))).status,
+    201,
+  );
 });
 
 t.test("a 503 is repeated under the same key, and happens once", async (t) => {
@@ -152,8 +164,10 @@ t.test("keys of other paths, methods and callers are other keys", async (t) => {
   const a = await startTask(ask);
   const b = await startTask(ask);
   const body = { author: "claude", content: "c" };
-  const as = (sessionId?: string) => (sessionId === undefined ? {} : { authorization: `Bearer ${callbackToken(secret, sessionId)}` });
-  const comment = (ask: Ask, taskId: string, sessionId?: string) => ask("POST", `/api/tasks/${taskId}/comments`, keyed("k", body, as(sessionId)));
+  const as = (sessionId?: string) =>
+    sessionId === undefined ? {} : { authorization: `Bearer ${callbackToken(secret, sessionId)}` };
+  const comment = (ask: Ask, taskId: string, sessionId?: string) =>
+    ask("POST", `/api/tasks/${taskId}/comments`, keyed("k", body, as(sessionId)));
   const made = [
     await comment(ask, a.taskId),
     await comment(ask, b.taskId),
@@ -161,7 +175,10 @@ t.test("keys of other paths, methods and callers are other keys", async (t) => {
     await comment(ask, b.taskId, b.sessionId),
     await ask("POST", "/api/tasks", keyed("k", { title: "x" })),
   ];
-  t.same(made.map(({ status, headers }) => [status, headers[replayed]]), made.map(() => [201, undefined]));
+  t.same(
+    made.map(({ status, headers }) => [status, headers[replayed]]),
+    made.map(() => [201, undefined]),
+  );
   t.equal(new Set(made.map(({ body }) => body.id)).size, 5);
   const slash = await ask("POST", "/api/tasks/", keyed("k", { title: "x" }));
   t.equal(slash.headers[replayed], "true", "a slash at the end is no other path");

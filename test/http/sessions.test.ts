@@ -4,19 +4,23 @@ import { join } from "node:path";
 import t from "tap";
 import { runStarted } from "../../src/core/decide/report.ts";
 import { testAgent } from "../support/server.ts";
-import { addTask, type Ask, serverFor, startTask } from "./ask.ts";
+import { type Ask, addTask, serverFor, startTask } from "./ask.ts";
 
 const get = async (ask: Ask, url: string) => (await ask("GET", url)).body;
 
 t.test("sessions are listed newest first, filtered, in pages without a double or a gap", async (t) => {
-  const { ask } = await serverFor(t, { maxConcurrent: 50, agents: [testAgent("claude", { maxConcurrent: 20 }), testAgent("gemini", { maxConcurrent: 20 })] });
+  const { ask } = await serverFor(t, {
+    maxConcurrent: 50,
+    agents: [testAgent("claude", { maxConcurrent: 20 }), testAgent("gemini", { maxConcurrent: 20 })],
+  });
   const ids: string[] = [];
   for (let number = 0; number < 7; number++) {
     const { taskId, sessionId } = await startTask(ask, { assignee: number % 2 === 0 ? "claude" : "gemini" });
     ids.unshift(sessionId);
     if (number < 3) await ask("PUT", "/api/orchestrate", { body: { taskId, status: "completed", result: "x" } });
   }
-  const listed = async (query: string) => (await get(ask, `/api/sessions?${query}`)).sessions.map((one: { id: string }) => one.id);
+  const listed = async (query: string) =>
+    (await get(ask, `/api/sessions?${query}`)).sessions.map((one: { id: string }) => one.id);
   t.same(await listed(""), ids);
   t.equal((await listed("status=completed")).length, 3);
   t.equal((await listed("status=starting&agent=gemini")).length, 2);
@@ -73,12 +77,21 @@ t.test("a log is followed to its end, with whole characters, and resumed where i
   await ask("PUT", "/api/orchestrate", { body: { taskId, status: "completed" } });
   await mkdir(join(runsDirectory, sessionId));
   const text = "🎉ä€".repeat(30_000);
-  await writeFile(join(runsDirectory, sessionId, "stdout.log"), Buffer.concat([Buffer.from(text), Buffer.from([0xf0, 0x9f])]));
+  await writeFile(
+    join(runsDirectory, sessionId, "stdout.log"),
+    Buffer.concat([Buffer.from(text), Buffer.from([0xf0, 0x9f])]),
+  );
   const size = Buffer.byteLength(text) + 2;
   const follow = async (query: string, headers = {}) => {
-    const { text, headers: answered } = await ask("GET", `/api/sessions/${sessionId}/log?follow=true${query}`, { headers });
+    const { text, headers: answered } = await ask("GET", `/api/sessions/${sessionId}/log?follow=true${query}`, {
+      headers,
+    });
     t.match(answered["content-type"], /^text\/event-stream/);
-    return [...text.matchAll(/^id: (\d+)\nevent: (\w+)\ndata: (.*)$/gm)].map(([, id, event, data]) => ({ id: Number(id), event, data: JSON.parse(data ?? "") }));
+    return [...text.matchAll(/^id: (\d+)\nevent: (\w+)\ndata: (.*)$/gm)].map(([, id, event, data]) => ({
+      id: Number(id),
+      event,
+      data: JSON.parse(data ?? ""),
+    }));
   };
   const events = await follow("");
   const shown = events.filter(({ event }) => event === "log");
@@ -88,11 +101,25 @@ t.test("a log is followed to its end, with whole characters, and resumed where i
   const middle = shown[2]?.id ?? 0;
   const rest = await follow("", { "last-event-id": String(middle) });
   t.equal(
-    shown.slice(0, 3).map(({ data }) => data).join("") + rest.filter(({ event }) => event === "log").map(({ data }) => data).join(""),
+    shown
+      .slice(0, 3)
+      .map(({ data }) => data)
+      .join("") +
+      rest
+        .filter(({ event }) => event === "log")
+        .map(({ data }) => data)
+        .join(""),
     `${text}\uFFFD`,
   );
-  t.same((await follow("&stream=stderr")).map(({ event }) => event), ["end"], "no file: nothing was said");
-  t.same((await follow(`&offset=${size}`)).map(({ event }) => event), ["end"]);
+  t.same(
+    (await follow("&stream=stderr")).map(({ event }) => event),
+    ["end"],
+    "no file: nothing was said",
+  );
+  t.same(
+    (await follow(`&offset=${size}`)).map(({ event }) => event),
+    ["end"],
+  );
 });
 
 t.test("a cancel answers 202 at once, and the task is held in todo", async (t) => {
@@ -103,16 +130,25 @@ t.test("a cancel answers 202 at once, and the task is held in todo", async (t) =
   t.match(cancelled.body, { id: spawned.sessionId, status: "cancelled" });
   t.match(await get(ask, `/api/tasks/${spawned.taskId}`), { status: "todo", hold: { code: "CANCELLED" } });
   t.same((await get(ask, "/api/locks")).locks, []);
-  t.match(await ask("POST", `/api/sessions/${spawned.sessionId}/cancel`), { status: 409, body: { code: "SESSION_NOT_ACTIVE" } });
+  t.match(await ask("POST", `/api/sessions/${spawned.sessionId}/cancel`), {
+    status: 409,
+    body: { code: "SESSION_NOT_ACTIVE" },
+  });
   t.match(await ask("POST", "/api/sessions/ses_nope/cancel"), { status: 404, body: { code: "SESSION_NOT_FOUND" } });
 
   const program = await startTask(ask, { assignee: "copilot", files: ["a"] });
   await dispatcher.execute(runStarted(program.sessionId, { host: "here", pid: 7 }));
-  t.match(await ask("POST", `/api/sessions/${program.sessionId}/cancel`), { status: 202, body: { status: "stopping" } });
+  t.match(await ask("POST", `/api/sessions/${program.sessionId}/cancel`), {
+    status: 202,
+    body: { status: "stopping" },
+  });
   t.equal((await ask("POST", `/api/sessions/${program.sessionId}/cancel`)).status, 202, "a second one is no harm");
   t.same(knobs.stopped.includes(program.sessionId), true, "its run is told to stop");
   t.equal((await get(ask, "/api/locks")).locks.length, 1, "its locks stay until the run is gone");
-  t.match((await get(ask, "/api/orchestrate")).waiting, [{ reasons: [{ code: "HELD" }] }, { reasons: [{ code: "HELD" }] }]);
+  t.match((await get(ask, "/api/orchestrate")).waiting, [
+    { reasons: [{ code: "HELD" }] },
+    { reasons: [{ code: "HELD" }] },
+  ]);
 });
 
 t.test("a heartbeat renews the lease of an active session", async (t) => {
@@ -120,7 +156,10 @@ t.test("a heartbeat renews the lease of an active session", async (t) => {
   const { taskId, sessionId } = await startTask(ask);
   const before = journal.lastSeq;
   knobs.now += 5000;
-  t.match(await ask("POST", `/api/sessions/${sessionId}/heartbeat`), { status: 200, body: { success: true, sessionId } });
+  t.match(await ask("POST", `/api/sessions/${sessionId}/heartbeat`), {
+    status: 200,
+    body: { success: true, sessionId },
+  });
   t.equal((await get(ask, `/api/sessions/${sessionId}`)).lastSignAt, new Date(knobs.now).toISOString());
   await ask("POST", `/api/sessions/${sessionId}/heartbeat`, { body: { progress: "3 of 7" } });
   t.equal((await get(ask, `/api/sessions/${sessionId}`)).progress, "3 of 7");
@@ -128,7 +167,10 @@ t.test("a heartbeat renews the lease of an active session", async (t) => {
   t.equal(journal.lastSeq, before, "signs are not written down");
   t.equal((await ask("POST", `/api/sessions/${sessionId}/heartbeat`, { body: { alive: true } })).status, 400);
   await ask("PUT", "/api/orchestrate", { body: { taskId, status: "completed" } });
-  t.match(await ask("POST", `/api/sessions/${sessionId}/heartbeat`), { status: 409, body: { code: "SESSION_NOT_ACTIVE" } });
+  t.match(await ask("POST", `/api/sessions/${sessionId}/heartbeat`), {
+    status: 409,
+    body: { code: "SESSION_NOT_ACTIVE" },
+  });
   t.match(await ask("POST", "/api/sessions/ses_nope/heartbeat"), { status: 404, body: { code: "SESSION_NOT_FOUND" } });
 });
 
@@ -137,7 +179,8 @@ t.test("locks: all paths or none, naming each holder; shared ones stand each oth
   const a = await startTask(ask, { id: "task-a", files: ["src/**"] });
   const b = await startTask(ask, { id: "task-b" });
   const c = await startTask(ask, { id: "task-c" });
-  const lock = (sessionId: string, paths: string[], mode = "exclusive", more = {}) => ask("POST", "/api/locks", { body: { sessionId, paths, mode, ...more } });
+  const lock = (sessionId: string, paths: string[], mode = "exclusive", more = {}) =>
+    ask("POST", "/api/locks", { body: { sessionId, paths, mode, ...more } });
   const shared = await lock(b.sessionId, ["docs/*.md", "x"], "shared", { ttlMs: 60_000 });
   t.equal(shared.status, 201);
   t.ok(shared.headers.location);
@@ -155,21 +198,27 @@ t.test("locks: all paths or none, naming each holder; shared ones stand each oth
   const free = await lock(c.sessionId, ["free"]);
   t.ok(free.body.token > shared.body.token, "the fence only grows");
   t.equal(free.body.expiresAt, null);
-  t.match((await get(ask, "/api/locks")).locks.find((one: { id: string }) => one.id === free.body.id), {
-    sessionId: c.sessionId,
-    taskId: "task-c",
-    agent: "claude",
-    paths: ["free"],
-    mode: "exclusive",
-    fence: free.body.token,
-  });
+  t.match(
+    (await get(ask, "/api/locks")).locks.find((one: { id: string }) => one.id === free.body.id),
+    {
+      sessionId: c.sessionId,
+      taskId: "task-c",
+      agent: "claude",
+      paths: ["free"],
+      mode: "exclusive",
+      fence: free.body.token,
+    },
+  );
   t.equal((await ask("DELETE", `/api/locks/${free.body.id}`)).status, 204);
   t.match(await ask("DELETE", `/api/locks/${free.body.id}`), { status: 404, body: { code: "LOCK_NOT_FOUND" } });
   t.ok((await lock(c.sessionId, ["free"])).body.token > free.body.token);
 
   knobs.now += 50_000;
   const renewed = await ask("PUT", `/api/locks/${shared.body.id}`);
-  t.match(renewed, { status: 200, body: { id: shared.body.id, expiresAt: new Date(knobs.now + 60_000).toISOString() } });
+  t.match(renewed, {
+    status: 200,
+    body: { id: shared.body.id, expiresAt: new Date(knobs.now + 60_000).toISOString() },
+  });
   knobs.now += 60_000;
   t.equal((await ask("PUT", `/api/locks/${shared.body.id}`)).status, 404, "it ran out");
   t.notOk((await get(ask, "/api/locks")).locks.some((one: { id: string }) => one.id === shared.body.id));
@@ -188,25 +237,42 @@ t.test("locks: all paths or none, naming each holder; shared ones stand each oth
   t.match(await lock("ses_nope", ["x"]), { status: 404, body: { code: "SESSION_NOT_FOUND" } });
   await ask("PUT", "/api/orchestrate", { body: { taskId: "task-c", status: "failed" } });
   t.match(await lock(c.sessionId, ["x"]), { status: 409, body: { code: "SESSION_NOT_ACTIVE" } });
-  t.notOk((await get(ask, "/api/locks")).locks.some((one: { sessionId: string }) => one.sessionId === c.sessionId), "every end releases them");
+  t.notOk(
+    (await get(ask, "/api/locks")).locks.some((one: { sessionId: string }) => one.sessionId === c.sessionId),
+    "every end releases them",
+  );
 });
 
 t.test("of many that ask for one path at once, one gets it", async (t) => {
   const { ask } = await serverFor(t, { maxConcurrent: 20, agents: [testAgent("claude", { maxConcurrent: 20 })] });
   const sessions = [];
   for (let number = 0; number < 10; number++) sessions.push((await startTask(ask)).sessionId);
-  const answers = await Promise.all(sessions.map((sessionId) => ask("POST", "/api/locks", { body: { sessionId, paths: ["one"], mode: "exclusive" } })));
+  const answers = await Promise.all(
+    sessions.map((sessionId) => ask("POST", "/api/locks", { body: { sessionId, paths: ["one"], mode: "exclusive" } })),
+  );
   t.same(answers.map(({ status }) => status).sort(), [201, ...Array(9).fill(409)]);
 });
 
 t.test("agents are paused, resumed and checked", async (t) => {
   const { ask, knobs } = await serverFor(t);
-  t.same((await get(ask, "/api/agents")).agents.map((one: { agent: string }) => one.agent), ["claude", "copilot"]);
+  t.same(
+    (await get(ask, "/api/agents")).agents.map((one: { agent: string }) => one.agent),
+    ["claude", "copilot"],
+  );
   const page = await get(ask, "/api/agents?limit=1");
-  t.same((await get(ask, `/api/agents?limit=1&cursor=${page.nextCursor}`)).agents.map((one: { agent: string }) => one.agent), ["copilot"]);
-  t.match(await ask("POST", "/api/agents/claude/pause"), { status: 200, body: { agent: "claude", availability: "paused", canDispatch: false } });
+  t.same(
+    (await get(ask, `/api/agents?limit=1&cursor=${page.nextCursor}`)).agents.map((one: { agent: string }) => one.agent),
+    ["copilot"],
+  );
+  t.match(await ask("POST", "/api/agents/claude/pause"), {
+    status: 200,
+    body: { agent: "claude", availability: "paused", canDispatch: false },
+  });
   await addTask(ask);
-  t.match((await ask("POST", "/api/orchestrate")).body, { dispatched: [], skipped: [{ reasons: [{ code: "AGENT_PAUSED" }] }] });
+  t.match((await ask("POST", "/api/orchestrate")).body, {
+    dispatched: [],
+    skipped: [{ reasons: [{ code: "AGENT_PAUSED" }] }],
+  });
   t.equal((await ask("POST", "/api/agents/claude/pause")).status, 200, "twice is fine");
   t.match(await ask("POST", "/api/agents/claude/resume"), { status: 200, body: { availability: "available" } });
   t.equal((await ask("POST", "/api/orchestrate")).body.dispatched.length, 1);
@@ -214,7 +280,11 @@ t.test("agents are paused, resumed and checked", async (t) => {
   knobs.unavailable.set("claude", { reason: "no answer", noticedAt: 1 });
   t.match((await ask("POST", "/api/agents/claude/check")).body, { ok: false, message: "no answer" });
   for (const action of ["pause", "resume", "check"]) {
-    t.match(await ask("POST", `/api/agents/nobody/${action}`), { status: 404, body: { code: "AGENT_NOT_FOUND" } }, action);
+    t.match(
+      await ask("POST", `/api/agents/nobody/${action}`),
+      { status: 404, body: { code: "AGENT_NOT_FOUND" } },
+      action,
+    );
   }
 });
 
@@ -222,7 +292,9 @@ t.test("metrics, as JSON and for Prometheus", async (t) => {
   const { ask, knobs } = await serverFor(t);
   const done = await startTask(ask);
   knobs.now += 4000;
-  await ask("PUT", "/api/orchestrate", { body: { taskId: done.taskId, status: "completed", usage: { inputTokens: 5, outputTokens: 7, costUsd: 0.25 } } });
+  await ask("PUT", "/api/orchestrate", {
+    body: { taskId: done.taskId, status: "completed", usage: { inputTokens: 5, outputTokens: 7, costUsd: 0.25 } },
+  });
   const failed = await startTask(ask);
   await ask("PUT", "/api/orchestrate", { body: { taskId: failed.taskId, status: "failed" } });
   await startTask(ask);
@@ -245,7 +317,12 @@ t.test("metrics, as JSON and for Prometheus", async (t) => {
     costUnknown: 1,
   });
   const { text } = await ask("GET", "/metrics");
-  for (const line of ["jarvis_dispatched_total 3", 'jarvis_sessions_total{agent="claude",outcome="completed"} 1', 'jarvis_active_sessions{agent="claude"} 1', "jarvis_healthy 1"]) {
+  for (const line of [
+    "jarvis_dispatched_total 3",
+    'jarvis_sessions_total{agent="claude",outcome="completed"} 1',
+    'jarvis_active_sessions{agent="claude"} 1',
+    "jarvis_healthy 1",
+  ]) {
     t.ok(text.split("\n").includes(line), line);
   }
   t.match(text, /^# HELP jarvis_dispatched_total .+\n# TYPE jarvis_dispatched_total \w+$/m);

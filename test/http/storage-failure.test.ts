@@ -2,7 +2,7 @@
 import t from "tap";
 import { emptyState } from "../../src/core/state.ts";
 import { transition } from "../../src/core/transition.ts";
-import { addTask, type Ask, serverFor, startTask, turnUntil } from "./ask.ts";
+import { type Ask, addTask, serverFor, startTask, turnUntil } from "./ask.ts";
 
 const READS = [
   "/api/orchestrate",
@@ -152,7 +152,10 @@ t.test("while the disk comes and goes, every 2xx is on it and every other write 
   for (let round = 0; round < 30; round++) {
     const writes = Array.from({ length: 5 }, async (_, index) => {
       const id = `r${round}-${index}`;
-      const { status } = await ask("POST", "/api/tasks", { body: { id, title: "t" }, ...(index === 0 ? { headers: { "idempotency-key": id } } : {}) });
+      const { status } = await ask("POST", "/api/tasks", {
+        body: { id, title: "t" },
+        ...(index === 0 ? { headers: { "idempotency-key": id } } : {}),
+      });
       if (status === 201) acknowledged.add(id);
       else if (status === 503) refused.add(id);
       else t.fail(`${status}`);

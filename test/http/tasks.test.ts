@@ -2,7 +2,7 @@
 import { homedir } from "node:os";
 import fc from "fast-check";
 import t from "tap";
-import { addTask, type Ask, serverFor, startTask } from "./ask.ts";
+import { type Ask, addTask, serverFor, startTask } from "./ask.ts";
 
 const patch = (ask: Ask, id: string, body: object, headers = {}) => ask("PATCH", `/api/tasks/${id}`, { body, headers });
 const get = async (ask: Ask, id: string) => (await ask("GET", `/api/tasks/${id}`)).body;
@@ -91,12 +91,18 @@ t.test("every field comes back as it was given", async (t) => {
 
 t.test("an id may be given once, also when many ask for it at once", async (t) => {
   const { ask, archive } = await serverFor(t);
-  const answers = await Promise.all(Array.from({ length: 10 }, () => ask("POST", "/api/tasks", { body: { id: "t1", title: "a" } })));
+  const answers = await Promise.all(
+    Array.from({ length: 10 }, () => ask("POST", "/api/tasks", { body: { id: "t1", title: "a" } })),
+  );
   t.same(answers.map(({ status }) => status).sort(), [201, ...Array(9).fill(409)]);
   t.equal(answers.find(({ status }) => status === 409)?.body.code, "TASK_EXISTS");
   const task = await get(ask, "t1");
   await archive.appendTasks([{ ...task, id: "old", comments: [] }]);
-  t.equal((await ask("POST", "/api/tasks", { body: { id: "old", title: "a" } })).status, 409, "an archived task has its id, too");
+  t.equal(
+    (await ask("POST", "/api/tasks", { body: { id: "old", title: "a" } })).status,
+    409,
+    "an archived task has its id, too",
+  );
   for (const id of ["", ".", "..", "a b", "a/b", "ä", "x".repeat(65), "a\n", "a%"]) {
     t.equal((await ask("POST", "/api/tasks", { body: { id, title: "a" } })).status, 400, JSON.stringify(id));
   }
@@ -112,7 +118,16 @@ t.test("a PATCH changes what it names, and counts the version", async (t) => {
   t.match(body, { title: "new", labels: ["x"], version: 2, updatedAt: new Date(knobs.now).toISOString() });
   t.equal((await ask("GET", `/api/tasks/${id}`)).headers.etag, '"2"');
   t.match(await patch(ask, "nope", { title: "x" }), { status: 404, body: { code: "TASK_NOT_FOUND" } });
-  for (const bad of [{}, { id: "other" }, { version: 9 }, { attempts: 0 }, { createdAt: "2026-01-01" }, { comments: [] }, { title: null }, { retryAt: null }]) {
+  for (const bad of [
+    {},
+    { id: "other" },
+    { version: 9 },
+    { attempts: 0 },
+    { createdAt: "2026-01-01" },
+    { comments: [] },
+    { title: null },
+    { retryAt: null },
+  ]) {
     t.equal((await patch(ask, id, bad)).status, 400, JSON.stringify(bad));
   }
 });
@@ -158,7 +173,9 @@ t.test("a dueDate is a day of the calendar, or a moment in UTC", async (t) => {
 
 t.test("files have one spelling; what leads out or cannot be locked is refused by its place", async (t) => {
   const { ask } = await serverFor(t);
-  const { body } = await ask("POST", "/api/tasks", { body: { title: "a", files: ["./src//a.ts", "src/a.ts", "lib/", "."] } });
+  const { body } = await ask("POST", "/api/tasks", {
+    body: { title: "a", files: ["./src//a.ts", "src/a.ts", "lib/", "."] },
+  });
   t.same(body.files, ["src/a.ts", "lib", "**"]);
   for (const bad of ["/etc/passwd", "../x", "a/../../b", "~/x", "a\\b", "!a", "a\0b", "{a", "[a", "{x,../y}", ""]) {
     const refused = await ask("POST", "/api/tasks", { body: { title: "a", files: ["ok", bad] } });
@@ -201,7 +218,10 @@ t.test("tasks that would wait for each other are refused", async (t) => {
   const { ask } = await serverFor(t);
   await addTask(ask, { id: "a", dependsOn: ["c"] });
   await addTask(ask, { id: "b", dependsOn: ["a"] });
-  t.match(await ask("POST", "/api/tasks", { body: { id: "c", title: "c", dependsOn: ["b"] } }), { status: 409, body: { code: "DEPENDENCY_CYCLE" } });
+  t.match(await ask("POST", "/api/tasks", { body: { id: "c", title: "c", dependsOn: ["b"] } }), {
+    status: 409,
+    body: { code: "DEPENDENCY_CYCLE" },
+  });
   t.match(await ask("POST", "/api/tasks", { body: { id: "self", title: "s", dependsOn: ["self"] } }), { status: 409 });
   await addTask(ask, { id: "c" });
   t.match(await patch(ask, "c", { dependsOn: ["b"] }), { status: 409, body: { code: "DEPENDENCY_CYCLE" } });
@@ -215,8 +235,14 @@ t.test("in_progress by hand is for humans' tasks", async (t) => {
   const agents = await addTask(ask, { assignee: "claude" });
   t.match(await patch(ask, agents, { status: "in_progress" }), { status: 409, body: { code: "STATUS_NOT_ALLOWED" } });
   t.equal((await patch(ask, agents, { status: "in_progress", assignee: "jarvis" })).status, 200);
-  t.equal((await ask("POST", "/api/tasks", { body: { title: "a", assignee: "claude", status: "in_progress" } })).status, 409);
-  t.equal((await ask("POST", "/api/tasks", { body: { title: "a", assignee: "diego", status: "in_progress" } })).status, 201);
+  t.equal(
+    (await ask("POST", "/api/tasks", { body: { title: "a", assignee: "claude", status: "in_progress" } })).status,
+    409,
+  );
+  t.equal(
+    (await ask("POST", "/api/tasks", { body: { title: "a", assignee: "diego", status: "in_progress" } })).status,
+    201,
+  );
 });
 
 t.test("releasing a hold starts counting attempts afresh", async (t) => {
@@ -236,14 +262,20 @@ t.test("moving or deleting a running task stops its session, and the person's wo
   const { ask } = await serverFor(t);
   const moved = await startTask(ask, { files: ["a"] });
   t.equal((await patch(ask, moved.taskId, { status: "backlog" })).body.status, "backlog");
-  t.match((await ask("GET", `/api/sessions/${moved.sessionId}`)).body, { status: "cancelled", error: { code: "TASK_MOVED" } });
+  t.match((await ask("GET", `/api/sessions/${moved.sessionId}`)).body, {
+    status: "cancelled",
+    error: { code: "TASK_MOVED" },
+  });
   t.equal((await get(ask, moved.taskId)).status, "backlog");
 
   const deleted = await startTask(ask, { assignee: "copilot", files: ["b"] });
   const { status, text } = await ask("DELETE", `/api/tasks/${deleted.taskId}`);
   t.same([status, text], [204, ""]);
   t.equal((await ask("GET", `/api/tasks/${deleted.taskId}`)).status, 404);
-  t.match((await ask("GET", `/api/sessions/${deleted.sessionId}`)).body, { status: "stopping", error: { code: "TASK_DELETED" } });
+  t.match((await ask("GET", `/api/sessions/${deleted.sessionId}`)).body, {
+    status: "stopping",
+    error: { code: "TASK_DELETED" },
+  });
   t.match((await ask("GET", "/api/locks")).body.locks, [{ paths: ["b"] }], "its locks stay until the run is gone");
   t.match(await ask("DELETE", `/api/tasks/${deleted.taskId}`), { status: 404, body: { code: "TASK_NOT_FOUND" } });
 });
@@ -259,9 +291,18 @@ t.test("comments are kept in order, under their author", async (t) => {
     t.same(body, { id: body.id, author: "diego", content, createdAt: new Date(knobs.now).toISOString() });
   }
   const { comments } = (await ask("GET", url)).body;
-  t.same(comments.map((one: { content: string }) => one.content), ["one", "two\n**bold** <b>", "🎉"]);
+  t.same(
+    comments.map((one: { content: string }) => one.content),
+    ["one", "two\n**bold** <b>", "🎉"],
+  );
   t.same((await get(ask, id)).comments, comments);
-  for (const bad of [{ content: "x" }, { author: "diego" }, { author: "diego", content: "" }, { author: "a b", content: "x" }, { author: "d", content: "x", id: "1" }]) {
+  for (const bad of [
+    { content: "x" },
+    { author: "diego" },
+    { author: "diego", content: "" },
+    { author: "a b", content: "x" },
+    { author: "d", content: "x", id: "1" },
+  ]) {
     t.equal((await ask("POST", url, { body: bad })).status, 400, JSON.stringify(bad));
   }
   t.equal((await ask("POST", "/api/tasks/nope/comments", { body: { author: "diego", content: "x" } })).status, 404);
@@ -274,8 +315,22 @@ t.test("comments are kept in order, under their author", async (t) => {
 
 t.test("filters and search", async (t) => {
   const { ask } = await serverFor(t);
-  await addTask(ask, { id: "a", title: "Fix the LOGIN", labels: ["bug", "ui"], priority: "high", assignee: "claude", project: "web" });
-  await addTask(ask, { id: "b", title: "write", description: "about the Login page", labels: ["docs"], assignee: "gemini", status: "backlog" });
+  await addTask(ask, {
+    id: "a",
+    title: "Fix the LOGIN",
+    labels: ["bug", "ui"],
+    priority: "high",
+    assignee: "claude",
+    project: "web",
+  });
+  await addTask(ask, {
+    id: "b",
+    title: "write",
+    description: "about the Login page",
+    labels: ["docs"],
+    assignee: "gemini",
+    status: "backlog",
+  });
   await addTask(ask, { id: "login-c", title: "other", labels: ["bug"], assignee: "claude", status: "done" });
   for (const [query, wanted] of [
     ["", ["a", "b", "login-c"]],
@@ -292,7 +347,11 @@ t.test("filters and search", async (t) => {
     ["q=.*", []],
   ] as const) {
     const { body } = await ask("GET", `/api/tasks?${query}`);
-    t.same(body.tasks.map((task: { id: string }) => task.id), wanted, query);
+    t.same(
+      body.tasks.map((task: { id: string }) => task.id),
+      wanted,
+      query,
+    );
   }
 });
 
@@ -309,7 +368,10 @@ t.test("paging shows each task once while others come and go", async (t) => {
       let cursor: string | undefined;
       let turn = 0;
       do {
-        const { body } = await ask("GET", `/api/tasks?limit=${limit}${cursor === undefined ? "" : `&cursor=${cursor}`}`);
+        const { body } = await ask(
+          "GET",
+          `/api/tasks?limit=${limit}${cursor === undefined ? "" : `&cursor=${cursor}`}`,
+        );
         if (body.tasks.length > limit) throw new Error("too many");
         seen.push(...body.tasks.map((task: { id: string }) => task.id));
         cursor = body.nextCursor;
@@ -348,11 +410,17 @@ t.test("an archived task is read, commented, changed and deleted like others", a
   t.equal((await ask("GET", "/api/tasks/read/comments")).status, 200);
   t.same((await ask("GET", "/api/tasks")).body.tasks, [], "reading brings nothing back");
 
-  t.equal((await ask("POST", "/api/tasks/commented/comments", { body: { author: "diego", content: "still there?" } })).status, 201);
+  t.equal(
+    (await ask("POST", "/api/tasks/commented/comments", { body: { author: "diego", content: "still there?" } })).status,
+    201,
+  );
   t.match(await get(ask, "commented"), { status: "done", comments: [{ content: "still there?" }] });
   t.match((await patch(ask, "changed", { status: "todo" })).body, { id: "changed", status: "todo", version: 2 });
   t.equal((await patch(ask, "read", { title: "x" }, { "if-match": '"7"' })).status, 412);
-  t.same((await ask("GET", "/api/tasks")).body.tasks.map((task: { id: string }) => task.id).sort(), ["changed", "commented"]);
+  t.same((await ask("GET", "/api/tasks")).body.tasks.map((task: { id: string }) => task.id).sort(), [
+    "changed",
+    "commented",
+  ]);
 
   t.equal((await ask("DELETE", "/api/tasks/deleted")).status, 204);
   t.equal((await ask("GET", "/api/tasks/deleted")).status, 404);

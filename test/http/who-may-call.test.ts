@@ -52,13 +52,23 @@ async function isLetIn(ask: Ask, { method, url }: Route, asking: Asking = {}): P
   // A stream would not end: its HEAD goes the same way.
   const { status, body } = await ask(url === "/api/events" ? "HEAD" : method, url, asking);
   if (url === "/api/events") return status === 200;
-  return !["UNAUTHORIZED", "NOT_LOCAL", "FORWARDED", "UNKNOWN_HOST", "FOREIGN_ORIGIN", "AGENT_TOKEN"].includes(body?.code);
+  return !["UNAUTHORIZED", "NOT_LOCAL", "FORWARDED", "UNKNOWN_HOST", "FOREIGN_ORIGIN", "AGENT_TOKEN"].includes(
+    body?.code,
+  );
 }
 
 t.test("the list of routes is the server's own", async (t) => {
   const server = await serverFor(t);
   const names = routesOf(server).map(({ name }) => name);
-  for (const name of [...OPEN, ...SIGN_IN, ...AGENTS, "POST /api/orchestrate", "GET /metrics", "GET /openapi.json", "GET /api/events"]) {
+  for (const name of [
+    ...OPEN,
+    ...SIGN_IN,
+    ...AGENTS,
+    "POST /api/orchestrate",
+    "GET /metrics",
+    "GET /openapi.json",
+    "GET /api/events",
+  ]) {
     t.ok(names.includes(name), name);
   }
   t.ok(names.length >= 30, `${names.length} routes`);
@@ -103,7 +113,11 @@ t.test("without a token: programs on this machine, and nobody else", async (t) =
 
 t.test("a name that is neither loopback nor configured is refused, whoever asks", async (t) => {
   const plain = await serverFor(t);
-  const named = await serverFor(t, { token: "right", publicUrl: "https://Jarvis.example:8443/board", host: "192.168.1.2" });
+  const named = await serverFor(t, {
+    token: "right",
+    publicUrl: "https://Jarvis.example:8443/board",
+    host: "192.168.1.2",
+  });
   const names: [string, boolean, boolean][] = [
     ["127.0.0.1:3333", true, true],
     ["127.0.0.1", true, true],
@@ -140,12 +154,24 @@ t.test("a browser's foreign page is refused, whatever the method and content typ
   const pages: [string, Record<string, string>, boolean | "opens the page"][] = [
     ["our own page", { origin: `http://${HOST}`, "sec-fetch-site": "same-origin" }, true],
     ["our own page, GET", { "sec-fetch-site": "same-origin" }, true],
-    ["typed into the address bar", { "sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" }, true],
+    [
+      "typed into the address bar",
+      { "sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" },
+      true,
+    ],
     ["a foreign page", { origin: "http://evil.example" }, false],
     ["a foreign page, plain form", { origin: "http://evil.example", "content-type": "text/plain" }, false],
     ["a foreign page, told by its site alone", { "sec-fetch-site": "cross-site" }, "opens the page"],
-    ["an image on a foreign page", { "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image" }, false],
-    ["a frame on a foreign page", { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe" }, false],
+    [
+      "an image on a foreign page",
+      { "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image" },
+      false,
+    ],
+    [
+      "a frame on a foreign page",
+      { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe" },
+      false,
+    ],
     ["another local server's page", { origin: "http://127.0.0.1:8080", "sec-fetch-site": "same-site" }, false],
     ["another local server's page, no Origin", { "sec-fetch-site": "same-site" }, "opens the page"],
     ["a sandboxed frame", { origin: "null" }, false],
@@ -178,7 +204,11 @@ t.test("behind a proxy with TLS the origin is the public one, and only under its
   const put = async (host: string, origin: string) =>
     (await ask("POST", "/api/orchestrate", { headers: { host, origin, authorization: "Bearer right" } })).status;
   t.equal(await put("jarvis.example", "https://jarvis.example"), 200);
-  t.equal(await put("jarvis.example", "http://jarvis.example"), 403, "whoever owns the plain port of that name owns not the page");
+  t.equal(
+    await put("jarvis.example", "http://jarvis.example"),
+    403,
+    "whoever owns the plain port of that name owns not the page",
+  );
   t.equal(await put("jarvis.example", "http://127.0.0.1:3333"), 403);
   t.equal(await put(HOST, "https://jarvis.example"), 403);
   t.equal(await put(HOST, `http://${HOST}`), 200);
@@ -192,7 +222,11 @@ t.test("with a token: whoever shows it, from wherever, and nobody else", async (
     ["none", {}, false],
     ["right", { headers: { authorization: "Bearer right" } }, true],
     ["right, in small letters", { headers: { authorization: "bearer right" } }, true],
-    ["right, over a proxy and from afar", { from: "10.0.0.9", headers: { authorization: "Bearer right", "x-forwarded-for": "1.2.3.4" } }, true],
+    [
+      "right, over a proxy and from afar",
+      { from: "10.0.0.9", headers: { authorization: "Bearer right", "x-forwarded-for": "1.2.3.4" } },
+      true,
+    ],
     ["wrong", { headers: { authorization: "Bearer wrong" } }, false],
     ["a prefix", { headers: { authorization: "Bearer righ" } }, false],
     ["longer", { headers: { authorization: "Bearer right1" } }, false],
@@ -243,7 +277,9 @@ t.test("a browser signs in once, and out again", async (t) => {
   }
   t.match((await ask("GET", "/")).text, /has a token/);
   t.notMatch((await ask("GET", "/", cookie)).text, /has a token/);
-  const foreign = await ask("POST", "/api/orchestrate", { headers: { ...cookie.headers, origin: "http://localhost:8080" } });
+  const foreign = await ask("POST", "/api/orchestrate", {
+    headers: { ...cookie.headers, origin: "http://localhost:8080" },
+  });
   t.equal(foreign.status, 403, "a cookie does not make a foreign page ours");
   const agentless = await ask("GET", "/api/tasks", { headers: { ...cookie.headers, authorization: "Bearer wrong" } });
   t.equal(agentless.status, 401, "a wrong token is not made up for");
@@ -255,7 +291,11 @@ t.test("a browser signs in once, and out again", async (t) => {
   t.equal((await ask("GET", "/api/tasks", { headers: { cookie: other } })).status, 200, "the other browser is not");
 
   knobs.config = { ...knobs.config, token: "changed" };
-  t.equal((await ask("GET", "/api/tasks", { headers: { cookie: other } })).status, 401, "another token signs everybody out");
+  t.equal(
+    (await ask("GET", "/api/tasks", { headers: { cookie: other } })).status,
+    401,
+    "another token signs everybody out",
+  );
   knobs.config = { ...knobs.config, token: "right" };
   knobs.now += 30 * 24 * 60 * 60 * 1000;
   t.equal((await ask("GET", "/api/tasks", { headers: { cookie: other } })).status, 401, "it does not last for ever");
@@ -263,27 +303,37 @@ t.test("a browser signs in once, and out again", async (t) => {
 
 t.test("over TLS the cookie is for TLS only", async (t) => {
   const { ask } = await serverFor(t, { token: "right", publicUrl: "https://jarvis.example" });
-  const { headers } = await ask("POST", "/api/sign-in", { body: { token: "right" }, headers: { host: "jarvis.example" } });
+  const { headers } = await ask("POST", "/api/sign-in", {
+    body: { token: "right" },
+    headers: { host: "jarvis.example" },
+  });
   t.match(headers["set-cookie"], /; Secure/);
 });
 
 for (const token of [undefined, "right"]) {
-  t.test(`a callback token reaches what is its session's, and nothing else (${token === undefined ? "no" : "a"} token set)`, async (t) => {
-    const server = await serverFor(t, token === undefined ? {} : { token });
-    const operator = token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } };
-    const asOperator: Ask = (method, url, asking = {}) =>
-      server.ask(method, url, { ...asking, headers: { ...operator.headers, ...asking.headers } });
-    const mine = await startTask(asOperator);
-    const headers = { authorization: `Bearer ${callbackToken(server.secret, mine.sessionId)}` };
-    t.ok(mine.prompt.includes(callbackToken(server.secret, mine.sessionId)), "it is in the prompt");
-    for (const route of routesOf(server)) {
-      const wanted = AGENTS.has(route.name) || OPEN.has(route.name);
-      t.equal(await isLetIn(server.ask, route, { headers }), wanted, route.name);
-    }
-    t.equal((await server.ask("GET", "/nothing", { headers })).status, 403);
-    const cookie = { ...headers, origin: "http://evil.example" };
-    t.equal((await server.ask("PUT", "/api/orchestrate", { headers: cookie })).status, 403, "from no foreign page either");
-  });
+  t.test(
+    `a callback token reaches what is its session's, and nothing else (${token === undefined ? "no" : "a"} token set)`,
+    async (t) => {
+      const server = await serverFor(t, token === undefined ? {} : { token });
+      const operator = token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } };
+      const asOperator: Ask = (method, url, asking = {}) =>
+        server.ask(method, url, { ...asking, headers: { ...operator.headers, ...asking.headers } });
+      const mine = await startTask(asOperator);
+      const headers = { authorization: `Bearer ${callbackToken(server.secret, mine.sessionId)}` };
+      t.ok(mine.prompt.includes(callbackToken(server.secret, mine.sessionId)), "it is in the prompt");
+      for (const route of routesOf(server)) {
+        const wanted = AGENTS.has(route.name) || OPEN.has(route.name);
+        t.equal(await isLetIn(server.ask, route, { headers }), wanted, route.name);
+      }
+      t.equal((await server.ask("GET", "/nothing", { headers })).status, 403);
+      const cookie = { ...headers, origin: "http://evil.example" };
+      t.equal(
+        (await server.ask("PUT", "/api/orchestrate", { headers: cookie })).status,
+        403,
+        "from no foreign page either",
+      );
+    },
+  );
 }
 
 t.test("a callback token is not one when a single bit of it is off, or its key is another", async (t) => {
@@ -291,7 +341,12 @@ t.test("a callback token is not one when a single bit of it is off, or its key i
   const { sessionId, taskId } = await startTask(server.ask);
   const good = callbackToken(server.secret, sessionId);
   const report = async (token: string) =>
-    (await server.ask("PUT", "/api/orchestrate", { body: { taskId, status: "running" }, headers: { authorization: `Bearer ${token}` } })).status;
+    (
+      await server.ask("PUT", "/api/orchestrate", {
+        body: { taskId, status: "running" },
+        headers: { authorization: `Bearer ${token}` },
+      })
+    ).status;
   const flipped = good.slice(0, -5) + (good.at(-5) === "A" ? "B" : "A") + good.slice(-4);
   for (const bad of [
     flipped,

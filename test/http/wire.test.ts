@@ -46,7 +46,16 @@ t.test("a known path with a wrong method is 405 and says what it takes", async (
 t.test("HEAD answers as GET would, without a body", async (t) => {
   const { ask } = await serverFor(t);
   await addTask(ask, { id: "t1" });
-  for (const url of ["/api/orchestrate", "/api/tasks", "/api/tasks/t1", "/api/metrics", "/metrics", "/", "/healthz", "/api/events"]) {
+  for (const url of [
+    "/api/orchestrate",
+    "/api/tasks",
+    "/api/tasks/t1",
+    "/api/metrics",
+    "/metrics",
+    "/",
+    "/healthz",
+    "/api/events",
+  ]) {
     const { status, text, headers } = await ask("HEAD", url);
     t.equal(status, 200, url);
     t.equal(text, "", url);
@@ -112,7 +121,9 @@ t.test("what is wrong in a body is named by JSON pointer, the first 20 of it", a
   const wrong = async (body: unknown, method = "POST", url = "/api/tasks") => {
     const answer = await ask(method, url, { body });
     t.same([answer.status, answer.body.code], [400, "INVALID_REQUEST"], JSON.stringify(body));
-    return Object.fromEntries(answer.body.errors.map((error: { path: string; message: string }) => [error.path, error.message]));
+    return Object.fromEntries(
+      answer.body.errors.map((error: { path: string; message: string }) => [error.path, error.message]),
+    );
   };
   t.same(await wrong({ title: "a", colour: "red" }), { "/colour": "is not a known field" });
   t.same(await wrong({ title: "a", "a/b~c": 1 }), { "/a~1b~0c": "is not a known field" });
@@ -121,12 +132,16 @@ t.test("what is wrong in a body is named by JSON pointer, the first 20 of it", a
   t.same(Object.keys(await wrong(null)), ["/"]);
   t.same(Object.keys(await wrong('"text"')), ["/"]);
   t.same(Object.keys(await wrong({ title: "a", labels: ["ok", 7] })), ["/labels/1"]);
-  t.match(await wrong({ title: "a", priority: "hot" }), { "/priority": 'must be one of "urgent", "high", "medium", "low"' });
+  t.match(await wrong({ title: "a", priority: "hot" }), {
+    "/priority": 'must be one of "urgent", "high", "medium", "low"',
+  });
   t.match(await wrong({ title: "a", hold: { code: "X" } }), { "/hold/message": "is required" });
   t.match(await wrong({ title: "a", hold: { message: "m", why: 1 } }), { "/hold/why": "is not a known field" });
   t.match(await wrong({ taskIds: "t1" }, "POST", "/api/orchestrate"), { "/taskIds": /array/ });
   t.match(await wrong({ tasks: [] }, "POST", "/api/orchestrate"), { "/tasks": "is not a known field" });
-  t.match(await wrong({ usage: { tokens: 1 } }, "PUT", "/api/orchestrate"), { "/usage/tokens": "is not a known field" });
+  t.match(await wrong({ usage: { tokens: 1 } }, "PUT", "/api/orchestrate"), {
+    "/usage/tokens": "is not a known field",
+  });
   const many = await wrong({ title: "a", labels: Array.from({ length: 100_000 }, () => 1) });
   t.equal(Object.keys(many).length, 20);
 });
@@ -186,7 +201,11 @@ t.test("a call that takes no body, or no parameter, refuses one", async (t) => {
     const { status, body } = await ask(method, url, { body: { force: true } });
     t.same([status, body.errors?.[0]?.path], [400, "/force"], `${method} ${url}`);
     t.equal((await ask(method, url, { body: [1] })).status, 400);
-    t.not((await ask(method, url, { body: {}, headers: { "idempotency-key": "k" } })).status, 400, "an empty object is nothing");
+    t.not(
+      (await ask(method, url, { body: {}, headers: { "idempotency-key": "k" } })).status,
+      400,
+      "an empty object is nothing",
+    );
   }
   for (const [method, url] of [
     ["POST", "/api/orchestrate?dryRun=true"],
@@ -224,12 +243,25 @@ t.test("parameters are checked", async (t) => {
 
 t.test("a path that cannot be is refused, however long", async (t) => {
   const { ask } = await serverFor(t);
-  for (const url of ["/%", "/api/tasks/%", "/api/tasks/%zz", "/api/tasks/%c3%28", "/api/tasks/%00", "/api/tasks/a%20b", "/api/tasks/..%2f..%2fsecret"]) {
+  for (const url of [
+    "/%",
+    "/api/tasks/%",
+    "/api/tasks/%zz",
+    "/api/tasks/%c3%28",
+    "/api/tasks/%00",
+    "/api/tasks/a%20b",
+    "/api/tasks/..%2f..%2fsecret",
+  ]) {
     t.equal((await ask("GET", url)).status, 400, url);
   }
   for (const length of [65, 300, 5000]) {
     const id = "x".repeat(length);
-    for (const url of [`/api/tasks/${id}`, `/api/tasks/${id}/comments`, `/api/sessions/${id}`, `/api/sessions/${id}/log`]) {
+    for (const url of [
+      `/api/tasks/${id}`,
+      `/api/tasks/${id}/comments`,
+      `/api/sessions/${id}`,
+      `/api/sessions/${id}/log`,
+    ]) {
       t.equal((await ask("GET", url)).status, 400, `${url.slice(0, 30)} ${length}`);
     }
     t.equal((await ask("POST", "/api/tasks", { body: { id, title: "a" } })).status, 400);
@@ -295,7 +327,7 @@ t.test("answers say what they are, and are not to be guessed at", async (t) => {
 
 t.test("the page shows task text as text, and runs nothing", async (t) => {
   const { ask } = await serverFor(t);
-  await addTask(ask, { title: '<script>alert(1)</script>"\'&', assignee: "jarvis" });
+  await addTask(ask, { title: "<script>alert(1)</script>\"'&", assignee: "jarvis" });
   const { text, headers } = await ask("GET", "/");
   t.notMatch(text, /<script/);
   t.match(text, "&#60;script&#62;");

@@ -5,7 +5,7 @@ import t from "tap";
 import { type Archive, type ArchiveOptions, openArchive } from "../../src/journal/archive.ts";
 import { ArchiveIndex, hash32 } from "../../src/journal/archive-index.ts";
 import { DamagedData } from "../../src/journal/damage.ts";
-import { type Operation, systemError, TestLog, watchedDisk } from "./support.ts";
+import { hastyDisk, type Operation, systemError, TestLog, watchedDisk } from "./support.ts";
 
 interface Item {
   readonly id: string;
@@ -282,6 +282,7 @@ function openItems(directory: string, more: Partial<ArchiveOptions<Item>> = {}):
     id: (record) => record.id,
     group: (record) => record.task,
     log: new TestLog(),
+    disk: hastyDisk,
     ...more,
   });
 }

@@ -9,7 +9,6 @@ import { readStateFile } from "../../src/journal/state-file.ts";
 import { DATA_ID, event, hastyDisk, journalOptions, TestClock, TestLog } from "./support.ts";
 
 const STORES = ["tasks.json", "locks.json"] as const;
-export const EVENTS = 9;
 
 interface Item {
   readonly id: string;
@@ -25,7 +24,7 @@ export interface Promised {
 export async function live(
   directory: string,
   disk: Disk,
-  onPromise: (promised: Promised) => void = () => {},
+  { events, onPromise = () => {} }: { events: number; onPromise?: (promised: Promised) => void },
 ): Promise<Promised> {
   const promised: Promised = { agents: [], archived: [] };
   const journal = await openFileJournal(journalOptions(directory, { disk, segmentBytesMax: 300 })).catch(
@@ -34,7 +33,7 @@ export async function live(
   const archive = await openItems(directory, disk).catch(() => undefined);
   if (journal === undefined) return promised;
   const checkpoint = checkpointOf(directory, journal, promised.agents, disk);
-  for (let n = 1; n <= EVENTS; n++) {
+  for (let n = 1; n <= events; n++) {
     const seq = journal.lastSeq + 1;
     try {
       await journal.append(seq, [event(n)]);

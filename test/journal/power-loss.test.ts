@@ -8,7 +8,9 @@ import { RecordingDisk } from "./recording-disk.ts";
 t.test("every state that may be left starts, with all that was promised", async (t) => {
   const directory = t.testdir();
   const disk = new RecordingDisk(directory);
-  await live(directory, disk, ({ agents, archived }) => disk.mark({ agents: [...agents], archived: [...archived] }));
+  const onPromise = ({ agents, archived }: Promised): void =>
+    disk.mark({ agents: [...agents], archived: [...archived] });
+  await live(directory, disk, { events: 12, onPromise });
   const seen = new Set<string>();
   let states = 0;
   for (const { what, files, marks } of disk.crashStates()) {

@@ -43,7 +43,7 @@ export class TestLog {
 }
 
 export function journalOptions(directory: string, more: Partial<FileJournalOptions> = {}): FileJournalOptions {
-  return { directory, dataId: DATA_ID, now: () => NOW, log: new TestLog(), ...more };
+  return { directory, dataId: DATA_ID, now: () => NOW, log: new TestLog(), disk: hastyDisk, ...more };
 }
 
 /** Time passes only by `advance`. */

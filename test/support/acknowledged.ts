@@ -70,6 +70,7 @@ export class Acknowledged {
   readonly sessions = new Map<string, KnownSession>();
   /** Deleted. */
   readonly gone = new Set<string>();
+  readonly paused = new Set<string>();
   /** Tasks to look at closely with the next check. */
   readonly touched = new Set<string>();
   /** A dispatch was lost without a way to ask again: sessions that nobody knows are no surprise. */
@@ -80,7 +81,11 @@ export class Acknowledged {
   /** Compared with the daemon, so far. */
   compared = 0;
 
-  constructor(parts: { readonly human: string; readonly slots: ReadonlyMap<string, number>; readonly witness: Witness }) {
+  constructor(parts: {
+    readonly human: string;
+    readonly slots: ReadonlyMap<string, number>;
+    readonly witness: Witness;
+  }) {
     this.#human = parts.human;
     this.#slots = parts.slots;
     this.#witness = parts.witness;
@@ -118,7 +123,10 @@ export class Acknowledged {
   }
 
   /** A session that somebody was told of, or that was found. */
-  learn({ id, taskId, agent, method }: Pick<Session, "id" | "taskId" | "agent" | "method">, token: string | null): KnownSession {
+  learn(
+    { id, taskId, agent, method }: Pick<Session, "id" | "taskId" | "agent" | "method">,
+    token: string | null,
+  ): KnownSession {
     const known = this.sessions.get(id);
     if (known !== undefined) return known;
     const session: KnownSession = {
@@ -151,7 +159,8 @@ export class Acknowledged {
         api.all<Lock>("locks"),
       ]);
       const after = await api.send("GET", "/api/orchestrate");
-      if (before.headers.get("etag") === after.headers.get("etag")) return { status: before.body, tasks, sessions, locks };
+      if (before.headers.get("etag") === after.headers.get("etag"))
+        return { status: before.body, tasks, sessions, locks };
     }
     throw new Error("the daemon does not come to rest");
   }
@@ -163,7 +172,8 @@ export class Acknowledged {
       const number = task.title.split(" ", 1)[0] ?? "";
       if (numbers.has(number)) this.wrong.push(`${number} was made twice`);
       numbers.add(number);
-      if (!this.tasks.has(task.id)) this.wrong.push(`${task.id} is there, though it was ${this.gone.has(task.id) ? "deleted" : "never made"}`);
+      if (!this.tasks.has(task.id))
+        this.wrong.push(`${task.id} is there, though it was ${this.gone.has(task.id) ? "deleted" : "never made"}`);
     }
     for (const task of this.tasks.values()) {
       const now = found.get(task.id);
@@ -203,7 +213,9 @@ export class Acknowledged {
     if (now.taskId !== known.taskId || now.agent !== known.agent) return "is another session";
     if (known.reported !== null) {
       const text = known.reported.status === "completed" ? now.result : now.error?.message;
-      return status === known.reported.status && text === known.reported.text ? null : "its report was acknowledged, and is lost";
+      return status === known.reported.status && text === known.reported.text
+        ? null
+        : "its report was acknowledged, and is lost";
     }
     if (known.over) return status === "cancelled" ? null : "a report was refused, though nobody cancelled it";
     if (status === "starting" || status === "running") return null;
@@ -216,7 +228,9 @@ export class Acknowledged {
     if (status === "completed" && end === "ok" && now.exitCode === 0) {
       return now.result?.trim() === `the result of ${known.id}` ? null : "its output is lost";
     }
-    return status === "failed" && end === "bad" && now.exitCode === 3 ? null : `its program ended with ${end ?? "nothing"}`;
+    return status === "failed" && end === "bad" && now.exitCode === 3
+      ? null
+      : `its program ended with ${end ?? "nothing"}`;
   }
 
   #checkActive({ status, tasks, locks }: Seen): void {
@@ -232,16 +246,25 @@ export class Acknowledged {
       used.set(session.agent, (used.get(session.agent) ?? 0) + 1);
       const task = byId.get(session.taskId);
       if (session.status !== "stopping" && task?.status !== "in_progress") {
-        this.wrong.push(`${session.id} is ${session.status}, but its task ${session.taskId} is ${task?.status ?? "gone"}`);
+        this.wrong.push(
+          `${session.id} is ${session.status}, but its task ${session.taskId} is ${task?.status ?? "gone"}`,
+        );
       }
       const known = this.sessions.get(session.id);
       const missing = [...(task?.files ?? []), ...(known?.locks ?? [])].filter((path) => !session.locks.includes(path));
       if (missing.length > 0) this.wrong.push(`${session.id} lost its lock on ${missing.join(", ")}`);
-      for (const letter of new Set(session.locks.filter((path) => /^[abc]\//.test(path)).map((path) => path.charAt(0)))) {
+      for (const letter of new Set(
+        session.locks.filter((path) => /^[abc]\//.test(path)).map((path) => path.charAt(0)),
+      )) {
         const holder = held.get(letter);
         if (holder !== undefined) this.wrong.push(`${holder} and ${session.id} both hold ${letter}`);
         held.set(letter, session.id);
       }
+    }
+    for (const { agent, availability } of status.agents) {
+      const wanted = this.paused.has(agent);
+      if (wanted !== (availability === "paused"))
+        this.wrong.push(`${agent} was ${wanted ? "paused" : "resumed"}, but is ${availability}`);
     }
     for (const [agent, slots] of this.#slots) {
       if ((used.get(agent) ?? 0) > slots) this.wrong.push(`${agent} has ${used.get(agent)} sessions in ${slots} slots`);
@@ -252,7 +275,8 @@ export class Acknowledged {
       }
     }
     for (const lock of locks) {
-      if (!active.has(lock.sessionId)) this.wrong.push(`the lock ${lock.id} belongs to no live session: ${lock.sessionId}`);
+      if (!active.has(lock.sessionId))
+        this.wrong.push(`the lock ${lock.id} belongs to no live session: ${lock.sessionId}`);
     }
   }
 
@@ -263,10 +287,13 @@ export class Acknowledged {
       // The outcome of one that is stopping is counted already.
       const open = activeSessions.filter((session) => session.agent === agent && session.status !== "stopping").length;
       if (dispatched !== completed + failed + cancelled + open) {
-        this.wrong.push(`${agent}: ${dispatched} dispatched, but ${completed} + ${failed} + ${cancelled} ended and ${open} active`);
+        this.wrong.push(
+          `${agent}: ${dispatched} dispatched, but ${completed} + ${failed} + ${cancelled} ended and ${open} active`,
+        );
       }
     }
-    if (metrics.totalDispatched !== total) this.wrong.push(`${metrics.totalDispatched} dispatched in all, but ${total} by agents`);
+    if (metrics.totalDispatched !== total)
+      this.wrong.push(`${metrics.totalDispatched} dispatched in all, but ${total} by agents`);
   }
 
   async #checkClosely(api: Client, ids: readonly string[]): Promise<void> {
@@ -296,7 +323,9 @@ export class Acknowledged {
       if (session.taskId !== task.id || session.reported === null) continue;
       const comment = bySession.get(session.id);
       if (!comment?.includes(session.reported.text)) {
-        this.wrong.push(`${session.id} reported "${session.reported.text}", but its comment is ${comment ?? "missing"}`);
+        this.wrong.push(
+          `${session.id} reported "${session.reported.text}", but its comment is ${comment ?? "missing"}`,
+        );
       }
     }
   }

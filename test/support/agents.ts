@@ -127,7 +127,7 @@ export function openSession(adapter: AgentAdapter, spec: RunSpec): OpenSession {
       signs += 1;
     },
     ended: (end) => {
-      started.cancel();
+      started.reject(new Error(`it ended before it started: ${JSON.stringify(end.outcome)}`));
       ended.resolve(end);
     },
   });
@@ -147,6 +147,7 @@ export async function runToEnd(adapter: AgentAdapter, spec: RunSpec): Promise<Ru
 
 function withinPatience<T>(what: string) {
   let resolve: (value: T) => void = () => {};
+  let reject: (error: Error) => void = () => {};
   let cancel: () => void = () => {};
   const promise = new Promise<T>((done, fail) => {
     const timer = setTimeout(() => fail(new Error(`${what} took too long`)), PATIENCE_MS);
@@ -155,8 +156,17 @@ function withinPatience<T>(what: string) {
       cancel();
       done(value);
     };
+    reject = (error) => {
+      cancel();
+      fail(error);
+    };
   });
-  return { promise, resolve: (value: T) => resolve(value), cancel: () => cancel() };
+  return {
+    promise,
+    resolve: (value: T) => resolve(value),
+    reject: (error: Error) => reject(error),
+    cancel: () => cancel(),
+  };
 }
 
 /** Waits until it is so, looking again and again; for what nobody tells. */

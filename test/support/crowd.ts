@@ -43,12 +43,18 @@ export class Crowd {
   readonly #underWay = new Set<Operation>();
   /** Acknowledged POSTs with a key, and what was answered. */
   readonly #keyed: { readonly operation: Operation; readonly text: string }[] = [];
+  /** Agents that are being paused or resumed. */
+  readonly #pausing = new Set<string>();
   #numbers = 0;
   #stopped = false;
   #connectionsMayBreak = false;
   #onAnswer: () => void = () => {};
 
-  constructor(record: Acknowledged, agents: readonly CrowdAgent[], { seed, size }: { readonly seed: number; readonly size: number }) {
+  constructor(
+    record: Acknowledged,
+    agents: readonly CrowdAgent[],
+    { seed, size }: { readonly seed: number; readonly size: number },
+  ) {
     this.#record = record;
     this.#agents = agents;
     this.#members = Array.from({ length: size }, (_, index) => ({ random: new Random(seed * 31 + index), tasks: [] }));
@@ -89,7 +95,10 @@ export class Crowd {
       while (!this.#stopped && this.#record.wrong.length === 0) await this.#perform(api, this.#choose(member));
     } catch (error) {
       if (this.#connectionsMayBreak) return;
-      this.#wrong("a connection broke while the daemon lived", String(error instanceof Error ? (error.cause ?? error.stack) : error));
+      this.#wrong(
+        "a connection broke while the daemon lived",
+        String(error instanceof Error ? (error.cause ?? error.stack) : error),
+      );
     }
   }
 
@@ -121,9 +130,16 @@ export class Crowd {
   }
 
   /** `operation` was answered otherwise than it had to be. */
-  #expect(operation: Pick<Operation, "method" | "path">, answer: Answer<unknown>, ...statuses: readonly number[]): boolean {
+  #expect(
+    operation: Pick<Operation, "method" | "path">,
+    answer: Answer<unknown>,
+    ...statuses: readonly number[]
+  ): boolean {
     if (statuses.includes(answer.status)) return true;
-    this.#wrong(`${operation.method} ${operation.path}`, `${answer.status}, wanted ${statuses.join(" or ")}: ${answer.text}`);
+    this.#wrong(
+      `${operation.method} ${operation.path}`,
+      `${answer.status}, wanted ${statuses.join(" or ")}: ${answer.text}`,
+    );
     return false;
   }
 
@@ -143,6 +159,7 @@ export class Crowd {
       late: 0.5,
       lock: 0.5,
       cancel: 0.3,
+      pause: 0.3,
     });
     const chosen = {
       report: () => this.#report(random),
@@ -156,6 +173,7 @@ export class Crowd {
       late: () => this.#late(random),
       lock: () => this.#lock(random),
       cancel: () => this.#cancel(random),
+      pause: () => this.#pauseOrResume(random),
     }[what]();
     return chosen ?? this.#change(task);
   }
@@ -168,7 +186,13 @@ export class Crowd {
     // A program's task says in its id what there is to do; so that id is not left to the daemon.
     const id =
       agent?.handedOut === false
-        ? programTaskId({ number, agent: agent.name, file: files[0], succeeds: random.chance(0.75), seconds: random.below(6) / 10 })
+        ? programTaskId({
+            number,
+            agent: agent.name,
+            file: files[0],
+            succeeds: random.chance(0.75),
+            seconds: random.below(6) / 10,
+          })
         : `t${number}`;
     const withKey = agent?.handedOut !== false && random.chance(0.5);
     const body = {
@@ -180,7 +204,9 @@ export class Crowd {
       priority: random.of(["urgent", "high", "medium", "low"]),
     };
     const made = (task: Task) => {
-      const differs = Object.entries(body).filter(([key, value]) => JSON.stringify(task[key as keyof Task]) !== JSON.stringify(value));
+      const differs = Object.entries(body).filter(
+        ([key, value]) => JSON.stringify(task[key as keyof Task]) !== JSON.stringify(value),
+      );
       if (differs.length > 0) this.#wrong(`task ${number} was made half`, JSON.stringify(task));
       if (this.#record.tasks.has(task.id)) return;
       const known: KnownTask = {
@@ -361,15 +387,26 @@ export class Crowd {
     const text = `${status} by ${session.id}`;
     const task = this.#record.tasks.get(session.taskId);
     const moves = task?.moves ?? 0;
-    return this.#callback(session, status === "completed" ? { status, result: text } : { status, error: text }, (newStatus) => {
-      session.reported = { status, text };
-      this.#record.touched.add(session.taskId);
-      // Where its owner did not move it meanwhile.
-      if (task !== undefined && moves % 2 === 0 && task.moves === moves && status === "completed" && !session.mayBeCancelled) {
-        if (newStatus !== "done" && newStatus !== "review") this.#wrong(`${task.id} after its completion`, String(newStatus));
-        task.expected = newStatus;
-      }
-    });
+    return this.#callback(
+      session,
+      status === "completed" ? { status, result: text } : { status, error: text },
+      (newStatus) => {
+        session.reported = { status, text };
+        this.#record.touched.add(session.taskId);
+        // Where its owner did not move it meanwhile.
+        if (
+          task !== undefined &&
+          moves % 2 === 0 &&
+          task.moves === moves &&
+          status === "completed" &&
+          !session.mayBeCancelled
+        ) {
+          if (newStatus !== "done" && newStatus !== "review")
+            this.#wrong(`${task.id} after its completion`, String(newStatus));
+          task.expected = newStatus;
+        }
+      },
+    );
   }
 
   #callback(session: KnownSession, report: object, done: (newStatus: string | null) => void): Operation {
@@ -384,7 +421,8 @@ export class Crowd {
         const { duplicate, newStatus } = answer.body as { duplicate?: true; newStatus: string | null };
         if (!this.#expect(operation, answer, 200, ...(session.mayBeCancelled ? [409] : []))) return;
         if (answer.status === 409) session.over = true;
-        else if (duplicate && !again && "status" in report && report.status !== "running") this.#wrong("a first report is a duplicate", answer.text);
+        else if (duplicate && !again && "status" in report && report.status !== "running")
+          this.#wrong("a first report is a duplicate", answer.text);
         else done(newStatus);
       },
     };
@@ -415,7 +453,28 @@ export class Crowd {
       headers: { "idempotency-key": path },
       answered: (answer) => {
         session.busy = false;
-        if (this.#expect(operation, answer, 201, ...(session.mayBeCancelled ? [409] : [])) && answer.status === 201) session.locks.push(path);
+        if (this.#expect(operation, answer, 201, ...(session.mayBeCancelled ? [409] : [])) && answer.status === 201)
+          session.locks.push(path);
+      },
+    };
+    return operation;
+  }
+
+  #pauseOrResume(random: Random): Operation | undefined {
+    // Seldom more than one at a time: the others have work to do.
+    const agent = random.of([...this.#record.paused]) ?? random.of(this.#agents)?.name ?? "";
+    if (this.#pausing.has(agent)) return undefined;
+    this.#pausing.add(agent);
+    const { paused } = this.#record;
+    const isPaused = paused.has(agent);
+    const operation: Operation = {
+      method: "POST",
+      path: `/api/agents/${agent}/${isPaused ? "resume" : "pause"}`,
+      answered: (answer) => {
+        this.#pausing.delete(agent);
+        if (!this.#expect(operation, answer, 200)) return;
+        if (isPaused) paused.delete(agent);
+        else paused.add(agent);
       },
     };
     return operation;
@@ -431,7 +490,10 @@ export class Crowd {
       [{ method: "POST", path: "/api/tasks", body: { ...nothing, id: task.id } }, 409],
       [{ method: "POST", path: "/api/tasks/nobody/comments", body: { author: HUMAN, content: "never" } }, 404],
       [{ method: "DELETE", path: "/api/tasks/nobody" }, 404],
-      [{ method: "PUT", path: "/api/orchestrate", body: { taskId: "nobody", status: "completed", result: "never" } }, 404],
+      [
+        { method: "PUT", path: "/api/orchestrate", body: { taskId: "nobody", status: "completed", result: "never" } },
+        404,
+      ],
     ];
     const [operation, status] = random.of(refusals) as [Omit<Operation, "answered">, number];
     return { ...operation, answered: (answer) => void this.#expect(operation, answer, status) };
@@ -468,7 +530,8 @@ export class Crowd {
       body: { taskId, sessionId, status, ...(status === "completed" ? { result: "late" } : { error: "late" }) },
       answered: (answer) => {
         const good = this.#expect(operation, answer, same ? 200 : 409);
-        if (good && same && (answer.body as { duplicate?: true }).duplicate !== true) this.#wrong("a late report is no duplicate", answer.text);
+        if (good && same && (answer.body as { duplicate?: true }).duplicate !== true)
+          this.#wrong("a late report is no duplicate", answer.text);
       },
     };
     return operation;

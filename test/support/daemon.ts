@@ -76,7 +76,7 @@ export class Home {
   launch({ args = ["--port", "0"], env = {} }: StartOptions = {}): DaemonProcess {
     const daemon = new DaemonProcess(this.command(["serve", ...args], env));
     this.#processes.add(daemon);
-    daemon.exited.then(() => this.#processes.delete(daemon));
+    void daemon.exited.then(() => this.#processes.delete(daemon));
     return daemon;
   }
 
@@ -146,7 +146,7 @@ export class DaemonProcess {
     this.#child = child;
     this.pid = child.pid ?? 0;
     this.exited = ended(child);
-    this.exited.then((exit) => {
+    void this.exited.then((exit) => {
       this.#exit = exit;
       this.#wake();
     });
@@ -202,7 +202,10 @@ export class DaemonProcess {
         if (value === undefined && this.#exit === null) return;
         this.#waiting.delete(tryAgain);
         if (value !== undefined) resolve(value);
-        else reject(new Error(`the daemon ended (${this.#exit?.code ?? this.#exit?.signal}) without ${what}: ${this.#said()}`));
+        else
+          reject(
+            new Error(`the daemon ended (${this.#exit?.code ?? this.#exit?.signal}) without ${what}: ${this.#said()}`),
+          );
       };
       this.#waiting.add(tryAgain);
       tryAgain();
@@ -215,7 +218,10 @@ export class DaemonProcess {
   }
 
   #said(): string {
-    return `${this.stderr}${this.log.slice(-5).map((entry) => `\n${JSON.stringify(entry)}`).join("")}`;
+    return `${this.stderr}${this.log
+      .slice(-5)
+      .map((entry) => `\n${JSON.stringify(entry)}`)
+      .join("")}`;
   }
 }
 
@@ -225,7 +231,9 @@ interface Output {
 }
 
 async function collect(child: ChildProcess): Promise<Output> {
-  const [stdout, stderr] = await Promise.all([child.stdout, child.stderr].map((stream) => stream?.setEncoding("utf8").toArray()));
+  const [stdout, stderr] = await Promise.all(
+    [child.stdout, child.stderr].map((stream) => stream?.setEncoding("utf8").toArray()),
+  );
   return { stdout: stdout?.join("") ?? "", stderr: stderr?.join("") ?? "" };
 }
 

@@ -78,7 +78,8 @@ export class Witness {
     for (const [otherId, other] of this.#open) {
       const [, otherAgent, otherLock] = other.taskId.split("-");
       if (other.taskId === taskId) wrong.push(`${taskId} ran twice at once: ${otherId} and ${sessionId}`);
-      else if (lock !== "none" && lock === otherLock) wrong.push(`${taskId} and ${other.taskId} ran at once, though their locks overlap`);
+      else if (lock !== "none" && lock === otherLock)
+        wrong.push(`${taskId} and ${other.taskId} ran at once, though their locks overlap`);
       if (otherAgent === agent) used++;
     }
     if (used > (this.#slots.get(agent) ?? 0)) wrong.push(`${agent} had ${used} runs at once`);
@@ -92,7 +93,9 @@ export class Witness {
     const run = this.#open.get(sessionId);
     if (run === undefined) {
       // Stopped in the moment after its last word.
-      return end === "stopped" && this.runs.has(sessionId) ? [] : [`the program of ${sessionId} ended, but never began`];
+      return end === "stopped" && this.runs.has(sessionId)
+        ? []
+        : [`the program of ${sessionId} ended, but never began`];
     }
     run.end = end;
     this.#open.delete(sessionId);

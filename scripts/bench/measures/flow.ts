@@ -49,7 +49,7 @@ const POST = requestText("POST", "/api/tasks", { ...NEW_TASK, assignee: WORKER, 
 const DISPATCH = requestText("POST", "/api/orchestrate");
 
 /** Flows that begin within the time; all of them are led to their end. */
-async function flows(server: StartedProgram, seconds: number): Promise<Round> {
+export async function flows(server: StartedProgram, seconds: number): Promise<Round> {
   const connections = Array.from({ length: WORKERS }, () => new Connection(server.url));
   const dispatcher = new Connection(server.url);
   const handedOut: HandedOut[] = [];

@@ -4,6 +4,7 @@ import type { AgentAdapter, RunSpec } from "../../dispatcher/ports.ts";
 import { type AdapterContext, agentSettings, reporting } from "../adapter-context.ts";
 import { commandTemplate, fillIn } from "../command.ts";
 import { localEnvironment } from "../environment.ts";
+import { workFolder } from "../run-directory.ts";
 import { checkLocalProgram } from "./check.ts";
 import type { LocalPlan } from "./run.ts";
 import { LocalRuns } from "./runs.ts";
@@ -46,5 +47,5 @@ function workingDirectory(context: AdapterContext, spec: RunSpec, directory: str
   const { workspaceRoots, dataDirectory } = context.config();
   if (spec.workspace !== null) return resolveWorkspace(spec.workspace, workspaceRoots, dataDirectory);
   const { workdir } = agentSettings(context, spec.agent);
-  return workdir === undefined ? directory : resolveDirectory(workdir, "workdir");
+  return workdir === undefined ? workFolder(directory) : resolveDirectory(workdir, "workdir");
 }

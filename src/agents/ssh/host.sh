@@ -84,7 +84,9 @@ jr_allow_root() {
 
 jr_find_workdir() {
   if [ "$jr_place" = run ]; then
-    jr_workdir=$jr_dir
+    # Beside the records of the run, not among them.
+    jr_workdir=$jr_dir/work
+    mkdir -p "$jr_workdir" || jr_answer "refused NO_RUN_DIRECTORY"
     return
   fi
   jr_absolute "$jr_workdir"

@@ -5,7 +5,10 @@ export function pauseAgent(agent: string, reason: string): Command<null> {
   return (state, context) => {
     if (!context.agents.has(agent)) return refuse("AGENT_NOT_FOUND", `no agent is called ${agent}`);
     if (state.ledger.pauses.has(agent)) return accept([], () => null);
-    return accept([{ type: "agent.paused", at: context.now, agent, pause: { reason, pausedAt: context.now } }], () => null);
+    return accept(
+      [{ type: "agent.paused", at: context.now, agent, pause: { reason, pausedAt: context.now } }],
+      () => null,
+    );
   };
 }
 

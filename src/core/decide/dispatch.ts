@@ -2,7 +2,7 @@
 import type { Agent } from "../agent.ts";
 import { accept, type Command, type Context } from "../decision.ts";
 import type { Event } from "../event.ts";
-import type { Lock } from "../lock.ts";
+import { type Lock, taskLockId } from "../lock.ts";
 import { claimOf, HANDOUTS_MAX, type Plan, type PlanOptions, plan, type Waiting } from "../plan.ts";
 import type { StartingSession } from "../session.ts";
 import type { State } from "../state.ts";
@@ -24,7 +24,9 @@ export function dispatch(options: PlanOptions): Command<DispatchAnswer> {
     const planned = plan(state, context, options);
     const events = eventsOf(state, context, planned);
     const handedOut = planned.again.map((session) => ({ id: session.id, again: true }));
-    const started = events.flatMap((event) => (event.type === "session.started" ? [{ id: event.session.id, again: false }] : []));
+    const started = events.flatMap((event) =>
+      event.type === "session.started" ? [{ id: event.session.id, again: false }] : [],
+    );
     return accept(events, (after) => ({
       dispatched: [...handedOut, ...started].map(({ id, again }) => ({
         session: after.sessions.byId.get(id) as StartingSession,
@@ -40,7 +42,13 @@ function eventsOf(state: State, context: Context, planned: Plan): readonly Event
   for (const session of planned.again) {
     const times = (session.handout?.times ?? 0) + 1;
     const expiresAt = context.now + (context.agents.get(session.agent)?.claimTimeoutMs ?? 0);
-    events.push({ type: "session.handed_out", at: context.now, sessionId: session.id, taskId: session.taskId, handout: { times, expiresAt } });
+    events.push({
+      type: "session.handed_out",
+      at: context.now,
+      sessionId: session.id,
+      taskId: session.taskId,
+      handout: { times, expiresAt },
+    });
   }
   let fence = state.ledger.fence;
   for (const { task, agent } of planned.starts) {
@@ -76,7 +84,7 @@ function newSession(context: Context, task: Task, agent: Agent): StartingSession
 
 function newLock(session: StartingSession, fence: number): Lock {
   return {
-    id: `lock_${session.id}`,
+    id: taskLockId(session.id),
     sessionId: session.id,
     taskId: session.taskId,
     agent: session.agent,

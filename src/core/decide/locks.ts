@@ -1,7 +1,7 @@
 /** Commands on locks that sessions ask for while they run. */
 import { accept, type Command, refuse } from "../decision.ts";
+import { isHeld, type Lock, type LockMode, taskLockId } from "../lock.ts";
 import { holders } from "../lock-manager.ts";
-import { isHeld, type Lock, type LockMode } from "../lock.ts";
 import { isActive } from "../session.ts";
 
 export interface LockRequest {
@@ -18,7 +18,8 @@ export function acquireLock({ sessionId, paths, mode, ttlMs }: LockRequest): Com
   return (state, context) => {
     const session = state.sessions.byId.get(sessionId);
     if (session === undefined) return refuse("SESSION_NOT_FOUND", `there is no session ${sessionId}`);
-    if (!isActive(session) || session.status === "stopping") return refuse("SESSION_NOT_ACTIVE", `session ${sessionId} is over`);
+    if (!isActive(session) || session.status === "stopping")
+      return refuse("SESSION_NOT_ACTIVE", `session ${sessionId} is over`);
     const claim = { workspace: session.workspace, paths, mode };
     const inTheWay = holders(state.locks, claim, context.now, sessionId);
     if (inTheWay.length > 0) {
@@ -57,13 +58,17 @@ export interface LockRenewal {
 export function renewLock({ lockId, ttlMs, callerSessionId }: LockRenewal): Command<Lock> {
   return (state, context) => {
     const lock = state.locks.byId.get(lockId);
-    if (lock === undefined || !isHeld(lock, context.now)) return refuse("LOCK_NOT_FOUND", `there is no lock ${lockId}; it may have run out`);
+    if (lock === undefined || !isHeld(lock, context.now))
+      return refuse("LOCK_NOT_FOUND", `there is no lock ${lockId}; it may have run out`);
     if (callerSessionId !== undefined && lock.sessionId !== callerSessionId) return notYours();
     const span = ttlMs ?? lock.ttlMs;
     // A lock without a time to live goes with its session and needs no renewal.
     if (span === undefined || lock.expiresAt === undefined) return accept([], () => lock);
     const expiresAt = context.now + span;
-    return accept([{ type: "lock.renewed", at: context.now, lockId, expiresAt }], (after) => after.locks.byId.get(lockId) as Lock);
+    return accept(
+      [{ type: "lock.renewed", at: context.now, lockId, expiresAt }],
+      (after) => after.locks.byId.get(lockId) as Lock,
+    );
   };
 }
 
@@ -72,7 +77,13 @@ export function releaseLock(lockId: string, callerSessionId?: string): Command<n
     const lock = state.locks.byId.get(lockId);
     if (lock === undefined) return refuse("LOCK_NOT_FOUND", `there is no lock ${lockId}; it may have run out`);
     if (callerSessionId !== undefined && lock.sessionId !== callerSessionId) return notYours();
-    return accept([{ type: "lock.released", at: context.now, lockId, sessionId: lock.sessionId, why: "released" }], () => null);
+    if (lock.id === taskLockId(lock.sessionId)) {
+      return refuse("LOCK_OF_RUN", "a task's own lock lives as long as its run; cancel the session to be rid of it");
+    }
+    return accept(
+      [{ type: "lock.released", at: context.now, lockId, sessionId: lock.sessionId, why: "released" }],
+      () => null,
+    );
   };
 }
 

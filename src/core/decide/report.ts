@@ -49,18 +49,30 @@ export function callback(report: Callback): Command<CallbackAnswer> {
       }));
     const { sessionKey } = report;
     if (sessionKey !== undefined && session.sessionKey !== undefined && sessionKey !== session.sessionKey) {
-      return refuse("SESSION_CLAIMED", "this session was claimed under another session key; stop, somebody else works on it");
+      return refuse(
+        "SESSION_CLAIMED",
+        "this session was claimed under another session key; stop, somebody else works on it",
+      );
     }
     if (!isActive(session) || session.status === "stopping") {
       const status = isActive(session) ? session.outcome.status : session.status;
       if (status === report.status) return answered([], true);
-      return refuse("SESSION_NOT_ACTIVE", `session ${session.id} is over (${status}); stop, nothing more is expected of it`, { sessionStatus: status });
+      return refuse(
+        "SESSION_NOT_ACTIVE",
+        `session ${session.id} is over (${status}); stop, nothing more is expected of it`,
+        { sessionStatus: status },
+      );
     }
-    if (report.status === "running") return answered(running(context, session, sessionKey), session.status === "running");
-    const claim = sessionKey === undefined || session.sessionKey !== undefined ? [] : running(context, session, sessionKey);
+    if (report.status === "running")
+      return answered(running(context, session, sessionKey), session.status === "running");
+    const claim =
+      sessionKey === undefined || session.sessionKey !== undefined ? [] : running(context, session, sessionKey);
     const outcome = outcomeOf(report);
     const grace = session.exitGraceMs;
-    return answered([...claim, ...settle(state, context, session, { outcome, usage: report.usage, stopAt: context.now + grace })], false);
+    return answered(
+      [...claim, ...settle(state, context, session, { outcome, usage: report.usage, stopAt: context.now + grace })],
+      false,
+    );
   };
 }
 
@@ -86,19 +98,28 @@ function outcomeOf(report: Callback): Outcome {
     return { status: "completed", ...(report.result === undefined ? {} : { result: report.result }) };
   }
   const message = report.error ?? report.result ?? "the agent reported a failure without a reason";
-  return { status: "failed", error: { code: "AGENT_REPORTED", message }, ...(report.result === undefined ? {} : { result: report.result }) };
+  return {
+    status: "failed",
+    error: { code: "AGENT_REPORTED", message },
+    ...(report.result === undefined ? {} : { result: report.result }),
+  };
 }
 
-function findSession(state: State, report: Callback): { ok: true; session: Session } | Extract<Decision<never>, { ok: false }> {
+function findSession(
+  state: State,
+  report: Callback,
+): { ok: true; session: Session } | Extract<Decision<never>, { ok: false }> {
   const { taskId, callerSessionId } = report;
   const ids = state.sessions.byTask.get(taskId) ?? [];
   if (!state.tasks.byId.has(taskId) && ids.length === 0) return refuse("TASK_NOT_FOUND", `there is no task ${taskId}`);
   const id = report.sessionId ?? callerSessionId ?? state.sessions.activeByTask.get(taskId)?.id ?? ids.at(-1);
-  if (callerSessionId !== undefined && id !== callerSessionId) return refuse("NOT_YOUR_SESSION", "the token is good for its own session only");
+  if (callerSessionId !== undefined && id !== callerSessionId)
+    return refuse("NOT_YOUR_SESSION", "the token is good for its own session only");
   if (id === undefined) return refuse("SESSION_NOT_ACTIVE", `task ${taskId} has never been dispatched`);
   const session = state.sessions.byId.get(id);
   if (session !== undefined && session.taskId === taskId) return { ok: true, session };
-  if (session !== undefined && callerSessionId !== undefined) return refuse("NOT_YOUR_SESSION", "the token is good for its own task only");
+  if (session !== undefined && callerSessionId !== undefined)
+    return refuse("NOT_YOUR_SESSION", "the token is good for its own task only");
   return refuse("SESSION_NOT_FOUND", `task ${taskId} has no session ${id}`);
 }
 
@@ -125,7 +146,8 @@ export function runEnded({ sessionId, exit, outcome, usage, cost }: RunReport): 
   return (state, context) => {
     const session = state.sessions.byId.get(sessionId);
     if (session === undefined || !isActive(session)) return accept([], () => null);
-    const settled = session.status === "stopping" ? [] : settle(state, context, session, { outcome, usage, stopAt: context.now });
+    const settled =
+      session.status === "stopping" ? [] : settle(state, context, session, { outcome, usage, stopAt: context.now });
     // What the exit tells adds to what the callback told; a measured cost beats an estimate, whoever told it.
     const known = session.usage === undefined ? usage : { ...session.usage, ...usage };
     const told = costOf(known);

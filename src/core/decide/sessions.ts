@@ -10,7 +10,8 @@ export function cancelSession(sessionId: string, by: string): Command<Session> {
   return (state, context) => {
     const session = state.sessions.byId.get(sessionId);
     if (session === undefined) return refuse("SESSION_NOT_FOUND", `there is no session ${sessionId}`);
-    if (!isActive(session)) return refuse("SESSION_NOT_ACTIVE", `session ${sessionId} is over already (${session.status})`);
+    if (!isActive(session))
+      return refuse("SESSION_NOT_ACTIVE", `session ${sessionId} is over already (${session.status})`);
     const events =
       session.status === "stopping"
         ? []
@@ -25,29 +26,35 @@ export function cancelSession(sessionId: string, by: string): Command<Session> {
 /** When a session was last heard of, ms since the epoch. */
 export type LastSign = (session: ActiveSession) => number;
 
-/** How long past its deadline a run may be before the daemon ends what the wrapper should have ended. */
-export const DEADLINE_SLACK_MS = 30_000;
-
-/** What the clocks end now: unclaimed spawns, sessions past their time, silent ones, locks that ran out. */
-export function expire(lastSign: LastSign): Command<null> {
+/**
+ * What the clocks end now: unclaimed spawns, spawns past their time, silent sessions, locks that ran out.
+ * `spawnsExpireFrom`: before that, ms since the epoch, a spawn that is past its time may only not have reached us.
+ */
+export function expire(lastSign: LastSign, spawnsExpireFrom = 0): Command<null> {
   return (state, context) => {
     const events: Event[] = [];
     for (const sessions of state.sessions.activeByAgent.values()) {
       for (const session of sessions.values()) {
-        const outcome = expiry(session, lastSign(session), context.now);
+        const outcome = expiry(session, lastSign(session), spawnsExpireFrom, context.now);
         if (outcome !== null) events.push(...settle(state, context, session, { outcome, stopAt: context.now }));
       }
     }
     for (const lock of state.locks.byId.values()) {
       if (lock.expiresAt !== undefined && lock.expiresAt <= context.now) {
-        events.push({ type: "lock.released", at: context.now, lockId: lock.id, sessionId: lock.sessionId, why: "expired" });
+        events.push({
+          type: "lock.released",
+          at: context.now,
+          lockId: lock.id,
+          sessionId: lock.sessionId,
+          why: "expired",
+        });
       }
     }
     return accept(events, () => null);
   };
 }
 
-function expiry(session: ActiveSession, lastSignAt: number, now: number): Outcome | null {
+function expiry(session: ActiveSession, lastSignAt: number, spawnsExpireFrom: number, now: number): Outcome | null {
   if (session.status === "stopping") return null;
   if (session.status === "starting" && session.handout !== undefined) {
     const { times, expiresAt } = session.handout;
@@ -56,9 +63,12 @@ function expiry(session: ActiveSession, lastSignAt: number, now: number): Outcom
     const message = `nobody claimed the spawn, which was handed out ${times} times; does the assistant run sessions_spawn when it is told to?`;
     return { status: "failed", error: { code: "SPAWN_UNCLAIMED", message } };
   }
-  const slackMs = hasRun(session) ? DEADLINE_SLACK_MS : 0;
-  if (session.deadlineAt + slackMs <= now) {
-    return { status: "timed_out", error: { code: "TIMED_OUT", message: `it ran longer than its ${Math.round(session.timeoutMs / 1000)} s` } };
+  // A run is ended in time by its wrapper, wherever it is, and the adapter says so: the daemon may just not have seen it yet.
+  if (!hasRun(session) && session.deadlineAt <= now && spawnsExpireFrom <= now) {
+    return {
+      status: "timed_out",
+      error: { code: "TIMED_OUT", message: `it ran longer than its ${Math.round(session.timeoutMs / 1000)} s` },
+    };
   }
   if (session.stallTimeoutMs > 0 && session.status === "running" && lastSignAt + session.stallTimeoutMs <= now) {
     const message = `no output or sign for ${Math.round(session.stallTimeoutMs / 1000)} s`;
@@ -71,7 +81,9 @@ function expiry(session: ActiveSession, lastSignAt: number, now: number): Outcom
 export function archive(taskIds: readonly string[], sessionIds: readonly string[]): Command<null> {
   return (state, context) => {
     const events: Event[] = [];
-    const tasks = taskIds.filter((id) => state.tasks.byId.get(id)?.status === "done" && !state.sessions.activeByTask.has(id));
+    const tasks = taskIds.filter(
+      (id) => state.tasks.byId.get(id)?.status === "done" && !state.sessions.activeByTask.has(id),
+    );
     const sessions = sessionIds.filter((id) => state.sessions.ended.has(id));
     if (tasks.length > 0) events.push({ type: "task.archived", at: context.now, taskIds: tasks });
     if (sessions.length > 0) events.push({ type: "session.archived", at: context.now, sessionIds: sessions });

@@ -39,7 +39,13 @@ export function settle(state: State, context: Context, session: ActiveSession, s
 }
 
 /** The event that says that nothing of a session is left. */
-export function ended(context: Context, session: ActiveSession, exit: RunExit, usage: Usage | undefined, cost: Cost): Event {
+export function ended(
+  context: Context,
+  session: ActiveSession,
+  exit: RunExit,
+  usage: Usage | undefined,
+  cost: Cost,
+): Event {
   return {
     type: "session.ended",
     at: context.now,
@@ -83,7 +89,13 @@ function changesFor(context: Context, task: Task, outcome: Outcome): TaskChanges
   if (!canGetBetter(error.code)) {
     return { status: "todo", retryAt: null, hold: { code: error.code, message: error.message }, lastError: error };
   }
-  const next = afterFailure(task.attempts, task.maxAttempts ?? context.retry.maxAttempts, context.retry, context.now, context.random());
+  const next = afterFailure(
+    task.attempts,
+    task.maxAttempts ?? context.retry.maxAttempts,
+    context.retry,
+    context.now,
+    context.random(),
+  );
   return "hold" in next
     ? { status: "todo", retryAt: null, hold: next.hold, lastError: error }
     : { status: "todo", retryAt: next.retryAt, hold: null, lastError: error };
@@ -94,7 +106,8 @@ function commentFor(session: ActiveSession, settlement: Settlement, changes: Tas
   if (outcome.status === "completed") return outcome.result || "(completed without a result)";
   const said = outcome.error?.message ?? "no reason was given";
   const head = `Attempt ${session.attempt} ${outcome.status.replace("_", " ")}: ${said}`;
-  const partial = outcome.result === undefined || outcome.result === "" ? "" : `\n\nIts last output:\n\n${outcome.result}`;
+  const partial =
+    outcome.result === undefined || outcome.result === "" ? "" : `\n\nIts last output:\n\n${outcome.result}`;
   return `${head}\n\n${whatNext(settlement, changes)}${partial}`;
 }
 

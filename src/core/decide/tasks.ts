@@ -6,13 +6,16 @@ import type { Comment, Task, TaskChanges, TaskStatus } from "../task.ts";
 import { settle } from "./settle.ts";
 
 /** A new task as it was asked for: checked by the schema, `files` and `workspace` normalised. */
-export type NewTask = Partial<Omit<Task, "version" | "attempts" | "createdAt" | "updatedAt" | "comments" | "lastError">> &
+export type NewTask = Partial<
+  Omit<Task, "version" | "attempts" | "createdAt" | "updatedAt" | "comments" | "lastError">
+> &
   Pick<Task, "title">;
 
 export function createTask(input: NewTask): Command<Task> {
   return (state, context) => {
     const id = input.id ?? context.newId("task");
-    if (state.tasks.byId.has(id) || (input.id !== undefined && context.isArchived(id))) return refuse("TASK_EXISTS", `a task ${id} exists already`);
+    if (state.tasks.byId.has(id) || (input.id !== undefined && context.isArchived(id)))
+      return refuse("TASK_EXISTS", `a task ${id} exists already`);
     const assignee = input.assignee ?? "jarvis";
     const status = input.status ?? "todo";
     if (status === "in_progress" && !context.humans.has(assignee)) return refuseInProgress(assignee);
@@ -62,13 +65,16 @@ export function changeTask({ taskId, changes, ifVersion, archived }: TaskPatch):
     const task = state.tasks.byId.get(taskId) ?? archived;
     if (task === undefined) return refuse("TASK_NOT_FOUND", `there is no task ${taskId}`);
     if (ifVersion !== undefined && ifVersion !== task.version) {
-      return refuse("STALE_VERSION", `the task is at version ${task.version}, not ${ifVersion}; read it again`, { version: task.version });
+      return refuse("STALE_VERSION", `the task is at version ${task.version}, not ${ifVersion}; read it again`, {
+        version: task.version,
+      });
     }
     const session = state.sessions.activeByTask.get(taskId);
     const status = changes.status ?? task.status;
     const assignee = changes.assignee ?? task.assignee;
     const runs = session !== undefined && session.status !== "stopping";
-    if (status === "in_progress" && !runs && !context.humans.has(assignee)) return refuseInProgress(assignee);
+    const moves = status !== task.status || assignee !== task.assignee;
+    if (moves && status === "in_progress" && !runs && !context.humans.has(assignee)) return refuseInProgress(assignee);
     // While a task is in the archive, others may have come to depend on it.
     if (changes.dependsOn !== undefined || !state.tasks.byId.has(taskId)) {
       const cycle = findCycle(state, taskId, changes.dependsOn ?? task.dependsOn);
@@ -125,7 +131,13 @@ export function addComment({ taskId, author, content, sessionId, archived }: New
 }
 
 /** Ends the session of a task that a person took away from it. */
-function stopFor(state: State, context: Context, taskId: string, how: "moved" | "deleted", to: TaskStatus | null): readonly Event[] {
+function stopFor(
+  state: State,
+  context: Context,
+  taskId: string,
+  how: "moved" | "deleted",
+  to: TaskStatus | null,
+): readonly Event[] {
   const session = state.sessions.activeByTask.get(taskId);
   if (session === undefined || session.status === "stopping") return [];
   const message = how === "deleted" ? "the task was deleted" : `the task was moved to ${to}`;

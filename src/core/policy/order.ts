@@ -1,7 +1,9 @@
 /** The order in which waiting tasks are dispatched: priority, then due date, then age, then id. Total, so that it never depends on chance. */
 import { PRIORITIES, type Priority, type Task } from "../task.ts";
 
-const RANK: Readonly<Record<Priority, number>> = Object.fromEntries(PRIORITIES.map((name, rank) => [name, rank])) as Record<Priority, number>;
+const RANK: Readonly<Record<Priority, number>> = Object.fromEntries(
+  PRIORITIES.map((name, rank) => [name, rank]),
+) as Record<Priority, number>;
 
 /** Negative when `a` goes first. Tasks without a due date come after those with one. */
 export function compareTasks(a: Task, b: Task): number {

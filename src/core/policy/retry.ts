@@ -14,9 +14,20 @@ export type RetryVerdict = { readonly retryAt: number } | { readonly hold: Hold 
  * Delay: min(initial * 2^(attempts - 1), max), spread over its upper half by `random` in [0, 1) ("equal jitter"), so that tasks that
  * failed together do not come back together and none comes back at once.
  */
-export function afterFailure(attempts: number, maxAttempts: number, settings: RetrySettings, now: number, random: number): RetryVerdict {
+export function afterFailure(
+  attempts: number,
+  maxAttempts: number,
+  settings: RetrySettings,
+  now: number,
+  random: number,
+): RetryVerdict {
   if (attempts >= maxAttempts) {
-    return { hold: { code: "ATTEMPTS_EXHAUSTED", message: `${attempts} of ${maxAttempts} attempts failed; release the hold to try again` } };
+    return {
+      hold: {
+        code: "ATTEMPTS_EXHAUSTED",
+        message: `${attempts} of ${maxAttempts} attempts failed; release the hold to try again`,
+      },
+    };
   }
   // A hold released meanwhile sets `attempts` to 0; past 2^52 doublings would leave what numbers can hold.
   const doublings = Math.min(Math.max(attempts - 1, 0), 52);
