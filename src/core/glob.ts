@@ -115,10 +115,10 @@ function part(left: string, right: string): boolean {
   return next !== SLASH && !isWild(next) && short.charCodeAt(length - 1) !== SLASH;
 }
 
-const [STAR, SLASH, QUESTION, BRACKET, BRACE, CLOSING] = [0x2a, 0x2f, 0x3f, 0x5b, 0x7b, 0x7d] as const;
+const [STAR, SLASH, QUESTION, BRACKET, BRACE] = [0x2a, 0x2f, 0x3f, 0x5b, 0x7b] as const;
 
 function isWild(code: number): boolean {
-  return code === STAR || code === QUESTION || code === BRACKET || code === BRACE || code === CLOSING;
+  return code === STAR || code === QUESTION || code === BRACKET || code === BRACE;
 }
 
 /** What is left of the time to compare; at 0 the patterns are taken to overlap: a lock too wide is safe. */

@@ -296,7 +296,7 @@ class Draft {
       for (const path of claim.paths) sure.add(path);
     };
     for (const [other, locks] of this.#state.locks.byWorkspace) {
-      if (!meet(other, workspace)) continue;
+      if (!mayMeet(other, workspace) || !meet(other, workspace)) continue;
       for (const lock of locks) if (isHeld(lock, this.#circumstances.now)) add(lock);
     }
     for (const { claim } of this.#claims) if (meet(claim.workspace, workspace)) add(claim);
@@ -454,6 +454,12 @@ interface Obstacles {
   readonly sure: PatternSet;
   /** Has to be looked at one by one: what runs out, and what is of a workspace in or around that one. */
   readonly others: readonly (LockClaim & Pick<Lock, "expiresAt">)[];
+}
+
+/** A quick look at two workspaces, since most have nothing to do with each other: only one that begins like the other can lie in it. */
+function mayMeet(a: string | null, b: string | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.length < b.length ? b.startsWith(a) : a.startsWith(b);
 }
 
 const NO_PATTERNS = new PatternSet();

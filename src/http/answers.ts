@@ -6,7 +6,6 @@ import type { RecordedAnswer } from "../core/event.ts";
 import { ANSWERS_KEPT_MS } from "../core/ledger.ts";
 import type { State } from "../core/state.ts";
 import { callbackToken, MARKERS } from "./callback-token.ts";
-import { committed } from "./committed.ts";
 import { callerSession } from "./guard.ts";
 import { ProblemError, problemOf } from "./problems.ts";
 import type { Services } from "./services.ts";
@@ -63,7 +62,7 @@ export class Answers {
     }
   }
 
-  /** Nobody else is at this scope meanwhile, so what is not known when it looks stays so until it executes. */
+  /** Nobody else is at this scope meanwhile: an answer that is known is on disk, and one that is not stays unknown until this executes. */
   async #once<A>(
     request: FastifyRequest,
     reply: FastifyReply,
@@ -73,7 +72,7 @@ export class Answers {
   ): Promise<FastifyReply> {
     const { dispatcher, now } = this.#services;
     const bodyHash = hash(JSON.stringify(request.body ?? null));
-    const known = await committed(dispatcher, () => dispatcher.state.ledger.answers.get(scope));
+    const known = dispatcher.state.ledger.answers.get(scope);
     if (known === undefined || known.answeredAt + ANSWERS_KEPT_MS <= now()) {
       return this.#send(reply, await this.#execute(command, render, { key: scope, bodyHash }));
     }

@@ -86,7 +86,10 @@ export function adapterContract(t: Test, parts: ContractParts): void {
     const remote = parts.remoteDirectory?.(spec.sessionId);
     for (const directory of [runDirectory(dataDirectory, spec.sessionId), ...(remote === undefined ? [] : [remote])]) {
       t.equal(statSync(directory).mode & 0o777, 0o700);
-      for (const file of readdirSync(directory)) t.equal(statSync(join(directory, file)).mode & 0o777, 0o600, file);
+      for (const entry of readdirSync(directory, { withFileTypes: true })) {
+        const expected = entry.isDirectory() ? 0o700 : 0o600;
+        t.equal(statSync(join(directory, entry.name)).mode & 0o777, expected, entry.name);
+      }
     }
   });
 

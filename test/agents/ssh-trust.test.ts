@@ -163,7 +163,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     const { adapter, agents } = setUp(t, sshd, { runDirectory });
     const spec = newSpec(agents.agent(["sh", "-c", "pwd; cat {promptFile}"]));
     const { outcome } = await runToEnd(adapter, spec);
-    t.match(outcome, { result: `${process.env["HOME"]}/${runDirectory}/${spec.sessionId}\nthe prompt` });
+    t.match(outcome, { result: `${process.env["HOME"]}/${runDirectory}/${spec.sessionId}/work\nthe prompt` });
   });
 });
 

@@ -85,6 +85,23 @@ t.test("the second waits while the first is under way", async (t) => {
   t.equal((await ask("GET", "/api/tasks")).body.tasks.length, 2);
 });
 
+t.test("also when both came while another write held up the disk", async (t) => {
+  const { ask, journal } = await serverFor(t);
+  for (const status of [201, 409]) {
+    const open = journal.hold();
+    const before = journal.appends;
+    const busy = ask("POST", "/api/tasks", { body: { id: "busy", title: "busy" } });
+    if (status === 201) await turnUntil(() => journal.appends > before);
+    const both = [1, 2].map(() => ask("POST", "/api/tasks", keyed("k", { title: "once" })));
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    open();
+    t.equal((await busy).status, status);
+    const [first, second] = await Promise.all(both);
+    t.equal(second?.text, first?.text);
+  }
+  t.equal((await ask("GET", "/api/tasks")).body.tasks.length, 2);
+});
+
 t.test("when the first of many is refused, the next one's turn comes, one at a time", async (t) => {
   const { ask } = await serverFor(t);
   await addTask(ask, { id: "there" });

@@ -244,9 +244,10 @@ jr_has_group() {
   jr_group_lives
 }
 
-# Runs that ended more than 30 days ago; the daemon has their output since then.
+# Runs that ended more than 30 days ago; the daemon has their output since then. Only their own records count, not what a
+# program may have put into its folder.
 jr_prune() {
-  find "$jr_runs" -type f -name exit.json -mtime +30 | while IFS= read -r jr_file; do rm -rf "${jr_file%/exit.json}"; done
+  find "$jr_runs"/*/exit.json -prune -type f -mtime +30 | while IFS= read -r jr_file; do rm -rf "${jr_file%/exit.json}"; done
 }
 
 # Without a login shell a Mac's PATH lacks where programs are installed there.
