@@ -53,47 +53,65 @@ export function overlaps(left: string, right: string): boolean {
   return lefts.some((a) => rights.some((b) => pathsMeet(a, b, steps)));
 }
 
-/** Many patterns at once: those without wildcards are looked up instead of being compared one by one. */
+/** Many patterns at once: found by how they begin instead of being compared one by one. */
 export class PatternSet {
   readonly #plain = new Set<string>();
-  /** Of the plain ones, those that cover what is below them. */
-  readonly #directories = new Set<string>();
-  /** What the plain ones lie in. */
-  readonly #above = new Set<string>();
   readonly #wild: string[] = [];
+  /** The directories that the patterns lie in. */
+  readonly #above = new Set<string>();
+  /** Patterns that match more than one path, by the directory that all of these are in or are. */
+  readonly #reaching = new Map<string, string[]>();
+  /** How long those directories' names are: others need not be looked up. */
+  readonly #lengths = new Set<number>();
 
   add(pattern: string): void {
-    if (!isPlain(pattern)) {
-      if (!this.#wild.includes(pattern)) this.#wild.push(pattern);
-      return;
-    }
-    this.#plain.add(pattern);
-    if (mayBeDirectory(pattern)) this.#directories.add(pattern);
-    for (let at = pattern.lastIndexOf("/"); at > 0; at = pattern.lastIndexOf("/", at - 1)) {
-      this.#above.add(pattern.slice(0, at));
-    }
+    const plain = isPlain(pattern);
+    if (plain) this.#plain.add(pattern);
+    else this.#wild.push(pattern);
+    const root = plain ? pattern : rootOf(pattern);
+    if (!plain) this.#above.add(root);
+    for (const directory of directoriesOf(root)) this.#above.add(directory);
+    if (plain && !mayBeDirectory(pattern)) return;
+    const reaching = this.#reaching.get(root);
+    if (reaching === undefined) this.#reaching.set(root, [pattern]);
+    else reaching.push(pattern);
+    this.#lengths.add(root.length);
   }
 
   /** True when the pattern overlaps with one of these. */
   overlaps(pattern: string): boolean {
-    if (this.#wild.some((wild) => overlaps(wild, pattern))) return true;
-    if (!isPlain(pattern)) {
-      for (const plain of this.#plain) if (overlaps(plain, pattern)) return true;
-      return false;
-    }
+    const plain = isPlain(pattern);
     if (this.#plain.has(pattern)) return true;
-    if (this.#above.has(pattern) && mayBeDirectory(pattern)) return true;
-    if (this.#directories.size === 0) return false;
-    for (let at = pattern.lastIndexOf("/"); at > 0; at = pattern.lastIndexOf("/", at - 1)) {
-      if (this.#directories.has(pattern.slice(0, at))) return true;
+    const root = plain ? pattern : rootOf(pattern);
+    if (plain) {
+      if (this.#above.has(pattern) && mayBeDirectory(pattern)) return true;
+    } else if (root === "" || this.#above.has(root) || this.#plain.has(root)) {
+      const meets = (other: string) => overlaps(other, pattern);
+      return this.#wild.some(meets) || [...this.#plain].some(meets);
     }
-    return false;
+    for (let at = root.length; ; at = root.lastIndexOf("/", at - 1)) {
+      const length = Math.max(at, 0);
+      const reaching = this.#lengths.has(length) ? this.#reaching.get(root.slice(0, length)) : undefined;
+      if (reaching?.some((other) => overlaps(other, pattern))) return true;
+      if (length === 0) return false;
+    }
   }
 }
 
-/** Without wildcards, and spelt as `normalisePattern` has it: such patterns are compared as text. */
+/** A path in the spelling of `normalisePattern`: such are compared as text. */
 function isPlain(pattern: string): boolean {
-  return isLiteral(pattern) && !/(?:^|\/)\.?(?:\/|$)/.test(pattern);
+  return isLiteral(pattern) && !pattern.endsWith("/");
+}
+
+/** The directory that everything matched is in, or is: what comes before the first segment with a wildcard. */
+function rootOf(pattern: string): string {
+  const wild = pattern.search(/[*?[{}]/);
+  return pattern.slice(0, Math.max(0, pattern.lastIndexOf("/", wild === -1 ? pattern.length : wild)));
+}
+
+/** `a/b/c` lies in `a/b` and `a`. */
+function* directoriesOf(path: string): Iterable<string> {
+  for (let at = path.lastIndexOf("/"); at > 0; at = path.lastIndexOf("/", at - 1)) yield path.slice(0, at);
 }
 
 /** Whether the last segment has neither a wildcard nor a dot: then it may be a directory. */

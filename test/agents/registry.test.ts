@@ -6,6 +6,30 @@ import type { AgentSettings, Config } from "../../src/config/schema.ts";
 import type { Clock } from "../../src/dispatcher/ports.ts";
 import { newSpec, runToEnd, testAgents, until } from "../support/agents.ts";
 
+const SSH = {
+  host: "mac",
+  port: 22,
+  knownHostsFile: "~/.ssh/known_hosts",
+  runDirectory: "runs",
+  maxSessionsPerConnection: 8,
+  keepaliveMs: 1500,
+  connectTimeoutMs: 1000,
+};
+
+const DEFAULTS = {
+  enabled: true,
+  costMultiplier: 1,
+  maxConcurrent: 1,
+  bestFor: [],
+  env: {},
+  envPass: [],
+  timeoutMs: 60_000,
+  killGraceMs: 1000,
+  exitGraceMs: 1000,
+  claimTimeoutMs: 60_000,
+  maxOutputBytes: 1_000_000,
+};
+
 t.test("what the rules need to know of each agent, and of who is only listed", async (t) => {
   const { registry } = setUp(t, {
     gemini: {
@@ -122,30 +146,6 @@ t.test("a known program is asked for its version, a command of the user's own is
   install(file("codex"));
   t.equal(await registry.check("preset"), null);
 });
-
-const SSH = {
-  host: "mac",
-  port: 22,
-  knownHostsFile: "~/.ssh/known_hosts",
-  runDirectory: "runs",
-  maxSessionsPerConnection: 8,
-  keepaliveMs: 1500,
-  connectTimeoutMs: 1000,
-};
-
-const DEFAULTS = {
-  enabled: true,
-  costMultiplier: 1,
-  maxConcurrent: 1,
-  bestFor: [],
-  env: {},
-  envPass: [],
-  timeoutMs: 60_000,
-  killGraceMs: 1000,
-  exitGraceMs: 1000,
-  claimTimeoutMs: 60_000,
-  maxOutputBytes: 1_000_000,
-};
 
 /** `{here}` in what stands in the config is a directory of the test's own. */
 function setUp(t: Test, written: Readonly<Record<string, Partial<AgentSettings>>>) {

@@ -125,7 +125,11 @@ t.test("a status that was made from what failed is neither shown nor kept", asyn
     journal.failing = true;
     return dispatcher.execute(createTask({ id: "t2", title: "ghost", assignee: "claude" }));
   });
-  const waiting = [ask("GET", "/api/orchestrate"), ask("GET", "/api/orchestrate?format=heartbeat"), ask("GET", "/api/tasks")];
+  const waiting = [
+    ask("GET", "/api/orchestrate"),
+    ask("GET", "/api/orchestrate?format=heartbeat"),
+    ask("GET", "/api/tasks"),
+  ];
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
   open();
   t.equal((await first).status, 201);

@@ -176,7 +176,7 @@ t.test("files have one spelling; what leads out or cannot be locked is refused b
   const { body } = await ask("POST", "/api/tasks", {
     body: { title: "a", files: ["./src//a.ts", "src/a.ts", "lib/", "."] },
   });
-  t.same(body.files, ["src/a.ts", "lib", "**"]);
+  t.same(body.files, ["src/a.ts", "lib/**", "**"]);
   for (const bad of ["/etc/passwd", "../x", "a/../../b", "~/x", "a\\b", "!a", "a\0b", "{a", "[a", "{x,../y}", ""]) {
     const refused = await ask("POST", "/api/tasks", { body: { title: "a", files: ["ok", bad] } });
     t.same([refused.status, refused.body.errors?.[0]?.path], [400, "/files/1"], JSON.stringify(bad));
@@ -353,6 +353,20 @@ t.test("filters and search", async (t) => {
       query,
     );
   }
+});
+
+t.test("a page has 50 tasks where nothing else is asked for, and at most 500", async (t) => {
+  const { ask } = await serverFor(t);
+  for (let number = 0; number < 60; number++) await addTask(ask);
+  const first = (await ask("GET", "/api/tasks")).body;
+  t.equal(first.tasks.length, 50);
+  const second = (await ask("GET", `/api/tasks?cursor=${first.nextCursor}`)).body;
+  t.equal(second.tasks.length, 10);
+  t.notOk("nextCursor" in second);
+  const all = (await ask("GET", "/api/tasks?limit=500")).body;
+  t.equal(all.tasks.length, 60);
+  t.notOk("nextCursor" in all);
+  t.notOk("nextCursor" in (await ask("GET", "/api/tasks?limit=60")).body, "a full last page is the last");
 });
 
 t.test("paging shows each task once while others come and go", async (t) => {
