@@ -92,7 +92,6 @@ export type Event = At &
     | { readonly type: "request.answered"; readonly answer: RecordedAnswer }
   );
 
-
 /** An event with its place in the durable order. */
 export interface StoredEvent {
   readonly seq: number;

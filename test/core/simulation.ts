@@ -9,7 +9,7 @@ import { addComment, changeTask, createTask, deleteTask } from "../../src/core/d
 import type { Event } from "../../src/core/event.ts";
 import { hasRun, isActive, type Session } from "../../src/core/session.ts";
 import { PRIORITIES, TASK_STATUSES, type Task } from "../../src/core/task.ts";
-import { AGENTS, anAgent, aWorld, type Done, HOUR, MINUTE, SECOND, START, type World } from "./world.ts";
+import { AGENTS, anAgent, aWorld, type Done, HOUR, MINUTE, SECOND, type World } from "./world.ts";
 
 const WORKSPACES = [null, null, "/w", "/w/sub"];
 const FILES: readonly (readonly string[])[] = [
@@ -328,5 +328,3 @@ export function seededRandom(seed: number): () => number {
     return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
   };
 }
-
-export { START };
