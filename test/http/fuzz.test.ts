@@ -2,11 +2,14 @@
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import t from "tap";
+import type { StoredEvent } from "../../src/core/event.ts";
+import { emptyState } from "../../src/core/state.ts";
+import { transition } from "../../src/core/transition.ts";
 import { testAgent } from "../support/server.ts";
 import { addTask, serverFor, startTask } from "./ask.ts";
 
 const SEED = Number(process.env.FUZZ_SEED ?? 42);
-const RUNS = Number(process.env.FUZZ_RUNS ?? 200);
+const RUNS = Number(process.env.FUZZ_RUNS ?? 150);
 
 const goodId = fc.constantFrom(
   "t1",
@@ -222,11 +225,13 @@ t.test(`any body to any write route is answered, and what is refused changed not
   for (const id of ["t1", "t2"]) await startTask(ask, { id, files: [id] });
   await addTask(ask, { id: "t3", assignee: "diego" });
   const seen: Record<number, number> = {};
+  // What the journal makes of an empty state is what the state was before a refused write, and has to be after it.
+  const onDisk = emptyState();
+  let folded = 0;
   let number = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(anyWrite, { minLength: 1, maxLength: 8 }), async (writes) => {
       for (const { method, url, body } of writes) {
-        const before = structuredClone(dispatcher.state);
         const seq = journal.lastSeq;
         const headers = number++ % 5 === 0 ? { "idempotency-key": `k${number % 50}` } : {};
         const asking =
@@ -238,8 +243,9 @@ t.test(`any body to any write route is answered, and what is refused changed not
         if (status >= 500) throw new Error(`${method} ${url}: ${status} ${text}`);
         if (status < 400) continue;
         if (journal.lastSeq !== seq) throw new Error(`${method} ${url}: ${status}, but something was written`);
-        if (!isDeepStrictEqual(dispatcher.state, before))
-          throw new Error(`${method} ${url}: ${status}, but the state changed`);
+        for (; folded < seq; folded++) transition(onDisk, journal.stored[folded] as StoredEvent);
+        if (!isDeepStrictEqual(dispatcher.state, onDisk))
+          throw new Error(`${method} ${url}: ${status}, but it changed`);
       }
       for (const url of [
         "/api/orchestrate",
