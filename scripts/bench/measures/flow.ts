@@ -53,58 +53,74 @@ export async function flows(server: StartedProgram, seconds: number): Promise<Ro
   const connections = Array.from({ length: WORKERS }, () => new Connection(server.url));
   const dispatcher = new Connection(server.url);
   const handedOut: HandedOut[] = [];
+  const news = new News();
   const shares = watchShares(server);
   const startedAt = performance.now();
   const until = startedAt + seconds * 1000;
+  let posting = 0;
   let posted = 0;
   let dispatched = 0;
   let completed = 0;
-  let underWay = 0;
-  const isOver = () => performance.now() >= until && completed === posted && underWay === 0;
+  const isTime = () => performance.now() < until;
+  const isOver = () => !isTime() && completed === posted + posting;
 
   const work = async (connection: Connection) => {
     while (!isOver()) {
       const session = handedOut.pop();
       if (session !== undefined) {
-        underWay++;
         await call(connection, completion(session), 200);
-        underWay--;
         completed++;
-      } else if (performance.now() < until && posted - completed < UNDER_WAY_MAX) {
-        underWay++;
+      } else if (isTime() && posted + posting - completed < UNDER_WAY_MAX) {
+        posting++;
         await call(connection, POST, 201);
-        underWay--;
+        posting--;
         posted++;
       } else {
-        await soon();
+        await news.next();
+        continue;
       }
+      news.tell();
     }
   };
   const dispatch = async () => {
     while (!isOver()) {
-      if (posted === dispatched) {
-        await soon();
+      if (posted <= dispatched) {
+        await news.next();
         continue;
       }
       const answer = await call<{ dispatched: readonly HandedOut[] }>(dispatcher, DISPATCH, 200);
       dispatched += answer.dispatched.length;
       for (const { taskId, sessionId } of answer.dispatched) handedOut.push({ taskId, sessionId });
+      news.tell();
     }
   };
+  const timer = setTimeout(() => news.tell(), seconds * 1000);
   try {
     await Promise.all([dispatch(), ...connections.map(work)]);
   } finally {
+    clearTimeout(timer);
     for (const connection of [dispatcher, ...connections]) connection.close();
   }
   return roundOf(completed, (performance.now() - startedAt) / 1000, shares());
 }
 
-function completion({ taskId, sessionId }: HandedOut): string {
-  return requestText("PUT", "/api/orchestrate", { taskId, sessionId, status: "completed", result: RESULT });
+/** Wakes those who wait for anything to change. */
+class News {
+  #waiting: (() => void)[] = [];
+
+  next(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  tell(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
 }
 
-function soon(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+function completion({ taskId, sessionId }: HandedOut): string {
+  return requestText("PUT", "/api/orchestrate", { taskId, sessionId, status: "completed", result: RESULT });
 }
 
 async function completedOf({ url }: StartedProgram): Promise<number> {
