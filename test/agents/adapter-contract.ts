@@ -184,7 +184,7 @@ export function adapterContract(t: Test, parts: ContractParts): void {
   contract("the total time: the wrapper ends the program and all of its group", async (t) => {
     const { adapter, agent, dataDirectory } = setUp(t);
     const script = "sleep 1000 & echo $!; sh -c 'sleep 1000 & echo $!; wait'";
-    const spec = newSpec(agent(sh(script)), { deadlineAt: Date.now() + 2000 });
+    const spec = newSpec(agent(sh(script)), { deadlineAt: Date.now() + 5000 });
     const { run, started, ended } = openSession(adapter, spec);
     const { pid } = await started;
     const end = await ended;
@@ -294,7 +294,7 @@ export function adapterContract(t: Test, parts: ContractParts): void {
 
   contract("let go, the total time is still kept", async (t) => {
     const { adapter, agent, dataDirectory } = setUp(t);
-    const spec = newSpec(agent(["sleep", "1000"]), { deadlineAt: Date.now() + 2000 });
+    const spec = newSpec(agent(["sleep", "1000"]), { deadlineAt: Date.now() + 5000 });
     const { run, started } = openSession(adapter, spec);
     const { pid } = await started;
     await run.detach();
