@@ -108,7 +108,7 @@ jr_absolute() {
   case $1 in
     /*) jr_path=$1 ;;
     "~") jr_path=$HOME ;;
-    "~/"*) jr_path=$HOME/${1#"~/"} ;;
+    \~/*) jr_path=$HOME/${1#\~/} ;;
     *) jr_path=$HOME/$1 ;;
   esac
 }
@@ -230,6 +230,7 @@ jr_load() {
 
 jr_is_alive() {
   [ -n "$1" ] && kill -0 "$1" 2>/dev/null || return 1
+  jr_start=
   jr_start_of "$1"
   [ "$jr_start" = "$2" ]
 }
@@ -237,6 +238,7 @@ jr_is_alive() {
 # The number of a group is used again only when the whole group is gone.
 jr_has_group() {
   [ -n "$jr_pid" ] || return 1
+  jr_boot=
   jr_boot_id
   [ "$jr_boot" = "$jr_pid_boot" ] || return 1
   jr_is_alive "$jr_pid" "$jr_pid_start" && return 0
