@@ -44,7 +44,8 @@ process.exitCode = await demo(values.exit === true);
 async function demo(exit: boolean): Promise<number> {
   const directory = mkdtempSync(join(tmpdir(), "jarvis-demo-"));
   const interrupted = new Promise<"interrupted">((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve("interrupted"));
+    // On every one of them: npm passes a Ctrl-C on that the terminal has sent already.
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve("interrupted"));
   });
   let ssh: DemoSshServer | undefined;
   let daemon: ChildProcess | undefined;

@@ -1,7 +1,8 @@
 /** `run.sh`, as it is called here and on an SSH host. */
 import { fileURLToPath } from "node:url";
+import { ASSETS } from "../location.ts";
 
-export const WRAPPER_FILE = fileURLToPath(new URL("./run.sh", import.meta.url));
+export const WRAPPER_FILE = fileURLToPath(new URL("agents/run.sh", ASSETS));
 /** Its status when another one had begun the run before. */
 export const BEGUN_BEFORE = 75;
 

@@ -1,6 +1,7 @@
 /** All commands put together, and how a run of the command ends. */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { PACKAGE_FILE } from "../location.ts";
 import { addAgents } from "./agents.ts";
 import type { Context } from "./context.ts";
 import { addDispatch } from "./dispatch.ts";
@@ -78,7 +79,7 @@ function describeProgram(program: Command, terminal: Terminal): void {
 }
 
 function version(): string {
-  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  const text = readFileSync(PACKAGE_FILE, "utf8");
   const parsed: unknown = JSON.parse(text);
   return typeof parsed === "object" && parsed !== null && "version" in parsed ? String(parsed.version) : "unknown";
 }

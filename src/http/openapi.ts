@@ -1,13 +1,12 @@
 /** /openapi.json and /docs: the contract, made from the very schemas that check the requests. */
 import { readFile } from "node:fs/promises";
+import { PACKAGE_FILE } from "../location.ts";
 import { docsRoutes } from "./docs.ts";
 import type { App } from "./server.ts";
 
 export async function openApi(app: App): Promise<void> {
   const { default: swagger } = await import("@fastify/swagger");
-  const { version } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8")) as {
-    version: string;
-  };
+  const { version } = JSON.parse(await readFile(PACKAGE_FILE, "utf8")) as { version: string };
   await app.register(
     swagger as never,
     {

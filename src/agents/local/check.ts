@@ -1,6 +1,7 @@
 /** Whether an agent's program is on this machine, without starting what it is there for. */
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, isAbsolute, join } from "node:path";
+import { execa } from "execa";
 import type { AgentSettings } from "../../config/schema.ts";
 import { type AdapterContext, agentSettings } from "../adapter-context.ts";
 import { AgentProblem } from "../agent-problem.ts";
@@ -55,7 +56,6 @@ function isExecutable(file: string): boolean {
 
 async function askVersion(context: AdapterContext, settings: AgentSettings): Promise<string | null> {
   const [program] = commandTemplate(settings, null);
-  const { execa } = await import("execa");
   const result = await execa(program, ["--version"], {
     extendEnv: false,
     env: localEnvironment(context.environment, settings, {}),

@@ -1,4 +1,5 @@
 /** Starts `run.sh` on this machine so that it outlives the daemon. */
+import { execa } from "execa";
 import { inputName, WRAPPER_FILE, wholeSeconds } from "../wrapper.ts";
 
 export interface WrapperStart {
@@ -19,8 +20,6 @@ export interface WrapperStart {
  * `ended` resolves with its exit status once it is gone (`undefined`: a signal ended it), and rejects when it could not be started.
  */
 export async function startWrapper(start: WrapperStart): Promise<{ ended: Promise<number | undefined> }> {
-  // Loaded with the first start: it costs 13 MB.
-  const { execa } = await import("execa");
   const umask = process.umask().toString(8).padStart(3, "0");
   const times = [wholeSeconds(start.limitMs), wholeSeconds(start.graceMs)];
   const args = [start.directory, umask, ...times, inputName(start.promptOnStdin), start.workdir, ...start.argv];

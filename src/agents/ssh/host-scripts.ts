@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ClientChannel } from "ssh2";
+import { ASSETS } from "../../location.ts";
 import { AgentProblem } from "../agent-problem.ts";
 import { WRAPPER_FILE } from "../wrapper.ts";
 import type { SshPool } from "./pool.ts";
@@ -92,7 +93,7 @@ function readScripts(): Scripts {
   const files = [
     { name: "run.sh", content: readFileSync(WRAPPER_FILE) },
     // Last: where it is, everything is.
-    { name: "host.sh", content: readFileSync(new URL("./host.sh", import.meta.url)) },
+    { name: "host.sh", content: readFileSync(new URL("agents/ssh/host.sh", ASSETS)) },
   ];
   const hash = createHash("sha256");
   for (const { content } of files) hash.update(content);
