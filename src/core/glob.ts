@@ -21,7 +21,9 @@ export function patternProblem(pattern: string): string | null {
   if (/\{[^{},]*\.\.[^{},]*\}/.test(pattern)) return "contains a sequence such as {1..3}; write {1,2,3}";
   if (pattern.includes("[[:")) return "contains a character class such as [[:alpha:]]; write [a-zA-Z]";
   const alternatives = expandBraces(pattern);
-  if (alternatives === null) return `has unbalanced braces or more than ${ALTERNATIVES_MAX} alternatives`;
+  if (alternatives === null) {
+    return `has unbalanced braces, more than ${ALTERNATIVES_MAX} alternatives, or more than ${EXPANDED_LENGTH_MAX} characters in all of them`;
+  }
   if (alternatives.some((one) => /^[/~]/.test(one))) return "is not relative to the workspace";
   if (alternatives.some((one) => one.split("/").includes(".."))) return "leads out of the workspace (..)";
   if (alternatives.some((one) => parse(one) === null)) return "has an unclosed [ or an empty set";
@@ -30,10 +32,29 @@ export function patternProblem(pattern: string): string | null {
 
 const PATTERN_LENGTH_MAX = 1024;
 const ALTERNATIVES_MAX = 64;
+const EXPANDED_LENGTH_MAX = 8192;
 /** Past this many tokens in all, what was compiled is forgotten: memory has a limit. */
 const CACHE_TOKENS_MAX = 2_000_000;
 /** How long to compare two patterns: real ones take hundreds of steps, ones made to be slow would take billions. */
 const STEPS_MAX = 50_000;
+
+/**
+ * How much comparing somebody may cause: every comparison takes its steps from here, and once none are left, whatever has
+ * to be compared is taken to overlap. A lock too wide is safe.
+ */
+export interface Steps {
+  left: number;
+}
+
+/** @param max steps; a million take about 20 ms */
+export function stepsFor(max: number): Steps {
+  return { left: max };
+}
+
+/** True for what is compared as text, at next to no cost. */
+export function isPath(pattern: string): boolean {
+  return isLiteral(pattern);
+}
 
 /** The one spelling of a pattern: without `./` or doubled slashes, and with `/**` for a slash at its end. */
 export function normalisePattern(pattern: string): string {
@@ -44,13 +65,17 @@ export function normalisePattern(pattern: string): string {
 }
 
 /** True when some path is matched by both patterns. */
-export function overlaps(left: string, right: string): boolean {
+export function overlaps(left: string, right: string, steps: Steps = stepsFor(STEPS_MAX)): boolean {
   if (left === right) return true;
   if (part(left, right)) return false;
+  if (steps.left <= 0) return true;
   const lefts = compile(left);
   const rights = compile(right);
-  const steps = { left: STEPS_MAX };
-  return lefts.some((a) => rights.some((b) => pathsMeet(a, b, steps)));
+  const given = Math.min(steps.left, STEPS_MAX);
+  const own = { left: given };
+  const meet = lefts.some((a) => rights.some((b) => pathsMeet(a, b, own)));
+  steps.left -= given - own.left;
+  return meet;
 }
 
 /** Many patterns at once: found by how they begin instead of being compared one by one. */
@@ -79,20 +104,20 @@ export class PatternSet {
   }
 
   /** True when the pattern overlaps with one of these. */
-  overlaps(pattern: string): boolean {
+  overlaps(pattern: string, steps: Steps = stepsFor(STEPS_MAX)): boolean {
     const plain = isPlain(pattern);
     if (this.#plain.has(pattern)) return true;
     const root = plain ? pattern : rootOf(pattern);
     if (plain) {
       if (this.#above.has(pattern) && mayBeDirectory(pattern)) return true;
     } else if (root === "" || this.#above.has(root) || this.#plain.has(root)) {
-      const meets = (other: string) => overlaps(other, pattern);
+      const meets = (other: string) => overlaps(other, pattern, steps);
       return this.#wild.some(meets) || [...this.#plain].some(meets);
     }
     for (let at = root.length; ; at = root.lastIndexOf("/", at - 1)) {
       const length = Math.max(at, 0);
       const reaching = this.#lengths.has(length) ? this.#reaching.get(root.slice(0, length)) : undefined;
-      if (reaching?.some((other) => overlaps(other, pattern))) return true;
+      if (reaching?.some((other) => overlaps(other, pattern, steps))) return true;
       if (length === 0) return false;
     }
   }
@@ -139,11 +164,6 @@ function isWild(code: number): boolean {
   return code === STAR || code === QUESTION || code === BRACKET || code === BRACE;
 }
 
-/** What is left of the time to compare; at 0 the patterns are taken to overlap: a lock too wide is safe. */
-interface Steps {
-  left: number;
-}
-
 type Token =
   | { readonly kind: "one"; readonly negated: boolean; readonly ranges: readonly (readonly [number, number])[] }
   | { readonly kind: "star" };
@@ -185,8 +205,16 @@ function isLiteral(pattern: string): boolean {
   return !/[*?[{}]/.test(pattern);
 }
 
-/** All brace-free patterns that a pattern with braces stands for; `null` when unbalanced or too many. */
+/** All brace-free patterns that a pattern with braces stands for; `null` when unbalanced, too many or too long. */
 function expandBraces(pattern: string): readonly string[] | null {
+  if (isLiteral(pattern)) return pattern.includes("}") ? null : [pattern];
+  return expand(pattern, { left: EXPANDED_LENGTH_MAX });
+}
+
+/** `characters`: what may still be read; each alternative is read once for every pair of braces in it. */
+function expand(pattern: string, characters: { left: number }): readonly string[] | null {
+  characters.left -= pattern.length;
+  if (characters.left < 0) return null;
   const open = pattern.indexOf("{");
   if (open === -1) return pattern.includes("}") ? null : [pattern];
   let depth = 0;
@@ -205,7 +233,7 @@ function expandBraces(pattern: string): readonly string[] | null {
   const expanded: string[] = [];
   for (let part = 0; part + 1 < cuts.length; part++) {
     const option = pattern.slice((cuts[part] ?? 0) + 1, cuts[part + 1]);
-    const rest = expandBraces(pattern.slice(0, open) + option + pattern.slice(close + 1));
+    const rest = expand(pattern.slice(0, open) + option + pattern.slice(close + 1), characters);
     if (rest === null || expanded.length + rest.length > ALTERNATIVES_MAX) return null;
     expanded.push(...rest);
   }
@@ -342,6 +370,8 @@ function walk(
   arrive: (i: number, j: number, visit: Visit) => boolean,
 ): boolean {
   const width = columns + 1;
+  steps.left -= ((rows + 1) * width) >> 5;
+  if (steps.left < 0) return true;
   const seen = new Uint8Array((rows + 1) * width);
   const todo = [start * width + start];
   const visit = (i: number, j: number) => {

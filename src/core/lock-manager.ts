@@ -1,5 +1,6 @@
 /** The lock manager: the fold that `locks.json` holds. */
 import type { Event } from "./event.ts";
+import { type Steps, stepsFor } from "./glob.ts";
 import { conflicts, isHeld, type Lock, type LockClaim, meet } from "./lock.ts";
 
 export interface LockManager {
@@ -44,13 +45,22 @@ export function foldLocks(manager: LockManager, event: Event): void {
   }
 }
 
+/** How much comparing one claim is worth. */
+const STEPS_PER_CLAIM = 2_000_000;
+
 /** The locks that stand in the way of a claim; those of `exceptSession` do not. */
-export function holders(manager: LockManager, claim: LockClaim, now: number, exceptSession?: string): readonly Lock[] {
+export function holders(
+  manager: LockManager,
+  claim: LockClaim,
+  now: number,
+  exceptSession?: string,
+  steps: Steps = stepsFor(STEPS_PER_CLAIM),
+): readonly Lock[] {
   const found: Lock[] = [];
   for (const [workspace, locks] of manager.byWorkspace) {
     if (!meet(workspace, claim.workspace)) continue;
     for (const lock of locks) {
-      if (lock.sessionId !== exceptSession && isHeld(lock, now) && conflicts(lock, claim)) found.push(lock);
+      if (lock.sessionId !== exceptSession && isHeld(lock, now) && conflicts(lock, claim, steps)) found.push(lock);
     }
   }
   return found;

@@ -1,5 +1,5 @@
 /** A lock: a session's claim on paths of a workspace. All of its paths are held together, or none. */
-import { overlaps } from "./glob.ts";
+import { overlaps, type Steps } from "./glob.ts";
 
 export type LockMode = "exclusive" | "shared";
 
@@ -28,12 +28,12 @@ export function taskLockId(sessionId: string): string {
 export type LockClaim = Pick<Lock, "workspace" | "paths" | "mode">;
 
 /** True when both claims cannot hold at once: not both shared, and some path that both match. */
-export function conflicts(a: LockClaim, b: LockClaim): boolean {
+export function conflicts(a: LockClaim, b: LockClaim, steps?: Steps): boolean {
   if (a.mode === "shared" && b.mode === "shared") return false;
   const fromA = wayDown(b.workspace, a.workspace);
   const fromB = wayDown(a.workspace, b.workspace);
   if (fromA === null && fromB === null) return false;
-  return a.paths.some((left) => b.paths.some((right) => overlaps((fromA ?? "") + left, (fromB ?? "") + right)));
+  return a.paths.some((left) => b.paths.some((right) => overlaps((fromA ?? "") + left, (fromB ?? "") + right, steps)));
 }
 
 /** True when one workspace is the other or lies in it, so that paths of both can be the same file. */
@@ -42,7 +42,7 @@ export function meet(a: string | null, b: string | null): boolean {
 }
 
 /** What leads from one workspace to another in it, as the beginning of a pattern; `null` when the other is not in it. */
-function wayDown(outer: string | null, inner: string | null): string | null {
+export function wayDown(outer: string | null, inner: string | null): string | null {
   if (outer === inner) return "";
   if (outer === null || inner === null) return null;
   const root = outer.endsWith("/") ? outer : `${outer}/`;

@@ -3,8 +3,8 @@
  * run and "why is this not running?" are all this one function.
  */
 import type { Agent, Unavailability } from "./agent.ts";
-import { PatternSet } from "./glob.ts";
-import { conflicts, isHeld, type Lock, type LockClaim, meet } from "./lock.ts";
+import { PatternSet, stepsFor } from "./glob.ts";
+import { conflicts, isHeld, type Lock, type LockClaim, meet, wayDown } from "./lock.ts";
 import { holders } from "./lock-manager.ts";
 import { compareTasks } from "./policy/order.ts";
 import { candidates } from "./policy/placement.ts";
@@ -62,6 +62,8 @@ export interface Plan {
 }
 
 export const WAITING_SHOWN = 20;
+/** How much comparing of paths one plan is worth: the tasks in front are compared first, and those behind next time. */
+const STEPS_PER_PLAN = 5_000_000;
 
 export function plan(state: State, circumstances: Circumstances, options: PlanOptions = {}): Plan {
   const draft = new Draft(state, circumstances, options);
@@ -87,6 +89,7 @@ class Draft {
   readonly #placements = new Map<string, Placement>();
   readonly #skills: ReadonlySet<string>;
   readonly #obstacles = new Map<string | null, Obstacles>();
+  readonly #steps = stepsFor(STEPS_PER_PLAN);
   readonly #claims: { readonly claim: LockClaim; readonly taskId: string }[] = [];
   #waitingTotal = 0;
   #active = 0;
@@ -270,12 +273,14 @@ class Draft {
   }
 
   #isLocked(task: Task): boolean {
-    const { sure, others } = this.#obstaclesIn(task.workspace);
-    let locked = task.files.some((file) => sure.overlaps(file));
+    const { sets, others } = this.#obstaclesIn(task.workspace);
+    let locked = sets.some(({ way, patterns }) =>
+      task.files.some((file) => patterns.overlaps(way + file, this.#steps)),
+    );
     for (const other of others) {
       // One that runs out says how long the plan is good, even where the task is locked anyway.
       if (locked && (other.expiresAt ?? Number.POSITIVE_INFINITY) >= this.#validUntil) continue;
-      if (!conflicts(other, claimOf(task))) continue;
+      if (!conflicts(other, claimOf(task), this.#steps)) continue;
       locked = true;
       if (other.expiresAt !== undefined) this.#until(other.expiresAt);
     }
@@ -285,30 +290,35 @@ class Draft {
   #obstaclesIn(workspace: string | null): Obstacles {
     const known = this.#obstacles.get(workspace);
     if (known !== undefined) return known;
-    let sure: PatternSet | null = null;
+    const sets = new Map<string, PatternSet>();
     const others: (LockClaim & Pick<Lock, "expiresAt">)[] = [];
     const add = (claim: LockClaim & Pick<Lock, "expiresAt">) => {
-      if (claim.workspace !== workspace || claim.expiresAt !== undefined) {
+      if (claim.expiresAt !== undefined) {
         others.push(claim);
         return;
       }
-      sure ??= new PatternSet();
-      for (const path of claim.paths) sure.add(path);
+      // Of a workspace inside this one or around it: one of the two ways is nothing.
+      const inside = wayDown(workspace, claim.workspace) ?? "";
+      const outside = wayDown(claim.workspace, workspace) ?? "";
+      const patterns = sets.get(outside) ?? new PatternSet();
+      sets.set(outside, patterns);
+      for (const path of claim.paths) patterns.add(inside + path);
     };
     for (const [other, locks] of this.#state.locks.byWorkspace) {
       if (!mayMeet(other, workspace) || !meet(other, workspace)) continue;
       for (const lock of locks) if (isHeld(lock, this.#circumstances.now)) add(lock);
     }
     for (const { claim } of this.#claims) if (meet(claim.workspace, workspace)) add(claim);
-    const obstacles = sure === null && others.length === 0 ? NO_OBSTACLES : { sure: sure ?? NO_PATTERNS, others };
+    const found = Array.from(sets, ([way, patterns]) => ({ way, patterns }));
+    const obstacles = found.length === 0 && others.length === 0 ? NO_OBSTACLES : { sets: found, others };
     this.#obstacles.set(workspace, obstacles);
     return obstacles;
   }
 
   #lockReason(task: Task): Reason {
     const claim = claimOf(task);
-    const held = holders(this.#state.locks, claim, this.#circumstances.now);
-    const planned = this.#claims.filter((other) => conflicts(other.claim, claim));
+    const held = holders(this.#state.locks, claim, this.#circumstances.now, undefined, this.#steps);
+    const planned = this.#claims.filter((other) => conflicts(other.claim, claim, this.#steps));
     const until =
       held.length > 0 && planned.length === 0
         ? Math.max(...held.map((lock) => lock.expiresAt ?? Number.POSITIVE_INFINITY))
@@ -450,9 +460,9 @@ interface Placement {
 
 /** What can stand in the way of files in one workspace. */
 interface Obstacles {
-  /** What is locked in that very workspace, and does not run out. */
-  readonly sure: PatternSet;
-  /** Has to be looked at one by one: what runs out, and what is of a workspace in or around that one. */
+  /** What does not run out, by the way that leads down from where its paths begin: nothing, unless that is a workspace around this one. */
+  readonly sets: readonly { readonly way: string; readonly patterns: PatternSet }[];
+  /** What runs out: has to be looked at one by one. */
   readonly others: readonly (LockClaim & Pick<Lock, "expiresAt">)[];
 }
 
@@ -462,8 +472,7 @@ function mayMeet(a: string | null, b: string | null): boolean {
   return a.length < b.length ? b.startsWith(a) : a.startsWith(b);
 }
 
-const NO_PATTERNS = new PatternSet();
-const NO_OBSTACLES: Obstacles = { sure: NO_PATTERNS, others: [] };
+const NO_OBSTACLES: Obstacles = { sets: [], others: [] };
 
 /** The stream whose next task goes first; there are a few per agent, so a look at each is the quickest way. */
 function firstOf(streams: readonly Stream[]): Stream | null {

@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { posix, resolve } from "node:path";
 import type { NewTask, TaskPatch } from "../api/task.ts";
 import type { Config } from "../config/schema.ts";
-import { normalisePattern, patternProblem } from "../core/glob.ts";
+import { isPath, normalisePattern, patternProblem } from "../core/glob.ts";
 import type { Hold, TaskChanges } from "../core/task.ts";
 import { invalid } from "./problems.ts";
 
@@ -22,6 +22,9 @@ export function taskFields(input: NewTask | TaskPatch, config: Config): TaskChan
   };
 }
 
+/** Each costs a comparison with everything that is locked near it; a path without wildcards costs none. */
+const GLOBS_MAX = 64;
+
 /** Normalised paths or globs, each once. @throws ProblemError 400 naming the first that cannot be locked. */
 export function lockPaths(paths: readonly string[], pointer: string): readonly string[] {
   const normal = paths.map((path, index) => {
@@ -29,6 +32,8 @@ export function lockPaths(paths: readonly string[], pointer: string): readonly s
     if (problem !== null) throw invalid(`${pointer}/${index}`, problem);
     return normalisePattern(path);
   });
+  const globs = normal.filter((path) => !isPath(path));
+  if (globs.length > GLOBS_MAX) throw invalid(pointer, `has more than ${GLOBS_MAX} paths with wildcards`);
   return [...new Set(normal)];
 }
 

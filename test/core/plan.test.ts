@@ -8,7 +8,8 @@ import { callback } from "../../src/core/decide/report.ts";
 import { cancelSession } from "../../src/core/decide/sessions.ts";
 import { changeTask, createTask, deleteTask, type NewTask } from "../../src/core/decide/tasks.ts";
 import type { Context } from "../../src/core/decision.ts";
-import { type Plan, type PlanOptions, plan, WAITING_SHOWN } from "../../src/core/plan.ts";
+import { conflicts } from "../../src/core/lock.ts";
+import { claimOf, type Plan, type PlanOptions, plan, WAITING_SHOWN } from "../../src/core/plan.ts";
 import type { TaskStatus } from "../../src/core/task.ts";
 import { naivePlan } from "./naive-plan.ts";
 import {
@@ -293,6 +294,40 @@ t.test("a workspace inside another one is the same files", async (t) => {
   t.same(codesOf(look(world)), { "2": ["LOCKED"], "4": ["LOCKED"], "7": ["LOCKED"] });
   world.must(dispatch({}));
   t.same(codesOf(look(world)), { "2": ["LOCKED"], "4": ["LOCKED"], "7": ["LOCKED"] }, "held or planned is the same");
+});
+
+t.test("whatever is locked and wherever, a task waits if and only if its files conflict with it", async (t) => {
+  const workspace = fc.constantFrom("/", "/w", "/w/a", "/w/a/b", "/w/[a]", "/v");
+  const file = fc.constantFrom(
+    "**",
+    "a",
+    "a/b",
+    "a/*",
+    "b/**",
+    "*.ts",
+    "a.ts",
+    "w/a/x.ts",
+    "?/b/x.ts",
+    "a/b/x.ts",
+    "x.ts",
+  );
+  const claim = fc.record({ workspace, files: fc.uniqueArray(file, { minLength: 1, maxLength: 3 }) });
+  let locked = 0;
+  fc.assert(
+    fc.property(fc.array(claim, { minLength: 1, maxLength: 4 }), claim, (held, asked) => {
+      const world = aBoard(held.map((one, n) => ({ ...one, id: `h${n}` })));
+      world.must(dispatch({}));
+      const locks = [...world.state.locks.byId.values()];
+      world.must(createTask({ id: "asked", title: "asked", assignee: "gemini", ...asked }));
+      const task = world.state.tasks.byId.get("asked");
+      if (task === undefined) return false;
+      const expected = locks.some((lock) => conflicts(lock, claimOf(task)));
+      if (expected) locked++;
+      return (codesOf(look(world))["asked"] ?? []).includes("LOCKED") === expected;
+    }),
+    { numRuns: 600 },
+  );
+  t.ok(locked > 100 && locked < 500, `${locked} of 600 were locked`);
 });
 
 t.test("a dependency is met when it is done, archived or not; a missing one never is", async (t) => {

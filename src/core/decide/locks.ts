@@ -13,6 +13,9 @@ export interface LockRequest {
   readonly ttlMs?: number | undefined;
 }
 
+/** A session that takes lock after lock must not fill the daemon's memory. */
+const LOCKS_PER_SESSION_MAX = 100;
+
 /** All paths or none. */
 export function acquireLock({ sessionId, paths, mode, ttlMs }: LockRequest): Command<Lock> {
   return (state, context) => {
@@ -20,6 +23,11 @@ export function acquireLock({ sessionId, paths, mode, ttlMs }: LockRequest): Com
     if (session === undefined) return refuse("SESSION_NOT_FOUND", `there is no session ${sessionId}`);
     if (!isActive(session) || session.status === "stopping")
       return refuse("SESSION_NOT_ACTIVE", `session ${sessionId} is over`);
+    if ((state.locks.bySession.get(sessionId)?.size ?? 0) >= LOCKS_PER_SESSION_MAX)
+      return refuse(
+        "TOO_MANY_LOCKS",
+        `session ${sessionId} holds ${LOCKS_PER_SESSION_MAX} locks; give some back first`,
+      );
     const claim = { workspace: session.workspace, paths, mode };
     const inTheWay = holders(state.locks, claim, context.now, sessionId);
     if (inTheWay.length > 0) {

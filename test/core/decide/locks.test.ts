@@ -56,6 +56,19 @@ t.test("exclusive excludes all, shared only exclusive, under one workspace", asy
   }
 });
 
+t.test("a session holds so many locks and no more", async (t) => {
+  const world = threeSessions();
+  const ask = (name: string) =>
+    codeOf(world.execute(acquireLock({ sessionId: world.a, paths: [name], mode: "exclusive" })));
+  let asked = 0;
+  while (ask(`file${asked}`) === "ok" && asked < 1000) asked++;
+  t.equal(asked, 100);
+  t.equal(ask("one-more"), "TOO_MANY_LOCKS");
+  const [first = ""] = world.state.locks.bySession.get(world.a) ?? [];
+  world.must(releaseLock(first));
+  t.equal(ask("one-more"), "ok");
+});
+
 t.test("claims conflict where some path can be both's", async (t) => {
   const claim = (workspace: string | null, path: string, mode: LockMode = "exclusive") => ({
     workspace,
