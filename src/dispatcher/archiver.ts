@@ -30,13 +30,14 @@ export async function archiveSome({ dispatcher, archive: shelf, now }: ArchiverP
   const tasks = oldTasks(state, now());
   if (sessions.length === 0 && tasks.length === 0) return false;
   await dispatcher.settled();
+  // A task that was changed meanwhile is kept, and one that was deleted must not come back.
+  const unchanged = () => tasks.filter((task) => dispatcher.state.tasks.byId.get(task.id) === task);
   if (sessions.length > 0) await shelf.appendSessions(sessions);
-  if (tasks.length > 0) await shelf.appendTasks(tasks);
-  // Whoever changed a task meanwhile wants to keep it.
-  const unchanged = tasks.filter((task) => dispatcher.state.tasks.byId.get(task.id) === task);
+  const kept = unchanged();
+  if (kept.length > 0) await shelf.appendTasks(kept);
   await dispatcher.execute(
     archive(
-      unchanged.map((task) => task.id),
+      unchanged().map((task) => task.id),
       sessions.map((session) => session.id),
     ),
   );

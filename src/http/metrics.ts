@@ -19,7 +19,8 @@ export function metricsRoutes(app: App, services: Services): void {
     "/metrics",
     { schema: { tags: ["watching"], summary: "the same for Prometheus" } },
     async (_request, reply) => {
-      const { Gauge, Registry } = await import("prom-client");
+      const { default: prometheus } = await import("prom-client");
+      const { Gauge, Registry } = prometheus;
       const registry = new Registry();
       const { byAgent, totalDispatched, todo, tasks } = await committed(dispatcher, () => ({
         ...report(services),

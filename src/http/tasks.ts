@@ -125,14 +125,13 @@ export function taskRoutes(app: App, services: Services, answers: Answers): void
 
   app.delete("/api/tasks/:id", { schema: { tags, summary: "delete a task", params: ById } }, async (request, reply) => {
     const { id } = request.params;
-    const executed = await dispatcher.execute(deleteTask(id));
     const archived = archive.hasTask(id);
+    const executed = await dispatcher.execute(deleteTask(id));
     if (!executed.ok && !archived) throw problemOf(executed.refusal);
-    if (archived) {
-      await archive.removeTask(id).catch((cause: unknown) => {
-        throw new StorageUnavailable("the archive cannot be written", { cause });
-      });
-    }
+    // Always: it may be on its way into the archive just now.
+    await archive.removeTask(id).catch((cause: unknown) => {
+      throw new StorageUnavailable("the archive cannot be written", { cause });
+    });
     return reply.code(204).send();
   });
 

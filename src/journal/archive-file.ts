@@ -2,7 +2,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import type { IndexedLine } from "./archive-index.ts";
-import { hash32 } from "./archive-index.ts";
+import { hashOf } from "./archive-index.ts";
 import { DamagedData } from "./damage.ts";
 import { type Disk, noEntry } from "./disk.ts";
 import { decodeLine, isIntact } from "./frame.ts";
@@ -64,7 +64,7 @@ export async function scanArchiveFile(
 
 function indexed(line: Buffer, offset: number): IndexedLine {
   const { id, group, removed } = openingOf(line);
-  return { idHash: hash32(id), groupHash: hash32(group), offset, length: line.length, removed };
+  return { idHash: hashOf(id), groupHash: hashOf(group), offset, length: line.length, removed };
 }
 
 const OPENING = /^\{"batch":(\d+),"id":"([^"\\]*)","group":"([^"\\]*)","record":(null)?/;
@@ -88,9 +88,9 @@ function isAscii(text: string): boolean {
 
 // The index of a file: a header, then the lines.
 const MAGIC = 0x4941_4f4a;
-const INDEX_VERSION = 1;
+const INDEX_VERSION = 2;
 const HEADER_BYTES = 24;
-const LINE_BYTES = 16;
+const LINE_BYTES = 24;
 const REMOVED = 0x8000_0000;
 
 /** `lines`: all that are in the file's first `bytes`, which are on disk. */
@@ -102,10 +102,10 @@ export async function writeArchiveIndex(
   const payload = Buffer.alloc(lines.length * LINE_BYTES);
   let at = 0;
   for (const { idHash, groupHash, offset, length, removed } of lines) {
-    payload.writeUInt32LE(idHash, at);
-    payload.writeUInt32LE(groupHash, at + 4);
-    payload.writeUInt32LE(offset, at + 8);
-    payload.writeUInt32LE(removed ? length + REMOVED : length, at + 12);
+    payload.writeDoubleLE(idHash, at);
+    payload.writeDoubleLE(groupHash, at + 8);
+    payload.writeUInt32LE(offset, at + 16);
+    payload.writeUInt32LE(removed ? length + REMOVED : length, at + 20);
     at += LINE_BYTES;
   }
   const header = Buffer.alloc(HEADER_BYTES);
@@ -137,11 +137,11 @@ export async function readArchiveIndex(
     throw new DamagedData({ file, position: size, wanted: `${bytes} bytes`, found: "the end of the file" });
   }
   for (let at = HEADER_BYTES; at + LINE_BYTES <= index.length; at += LINE_BYTES) {
-    const length = index.readUInt32LE(at + 12);
+    const length = index.readUInt32LE(at + 20);
     add({
-      idHash: index.readUInt32LE(at),
-      groupHash: index.readUInt32LE(at + 4),
-      offset: index.readUInt32LE(at + 8),
+      idHash: index.readDoubleLE(at),
+      groupHash: index.readDoubleLE(at + 8),
+      offset: index.readUInt32LE(at + 16),
       length: length % REMOVED,
       removed: length >= REMOVED,
     });

@@ -1,6 +1,7 @@
 /**
- * Where the lines of an archive are, by the hashes of their id and group, in typed arrays: some 25 bytes a line. Two ids may
- * share a hash, so whoever finds a line reads it to be sure.
+ * Where the lines of an archive are, by the hashes of their id and group, in typed arrays: some 50 bytes a line. A hash is
+ * long enough for "there is such an id" (a million ids share one with a probability of 0.00006); whoever needs the record
+ * reads the line, and its id with it.
  */
 
 /** A line's place in its file. */
@@ -15,11 +16,17 @@ export interface IndexedLine {
   readonly removed: boolean;
 }
 
-/** FNV-1a, 32 bits, over UTF-16 units. */
-export function hash32(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash >>> 0;
+/** 53 bits, an integer that a double holds: two multiplicative hashes (FNV-1a and one of another prime) over UTF-16 units. */
+export function hashOf(text: string): number {
+  let low = 0x811c9dc5;
+  let high = 0x9747b28c;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    low = Math.imul(low ^ unit, 0x01000193);
+    high = Math.imul((high ^ unit) + (high >>> 15), 0x85ebca6b);
+  }
+  high ^= high >>> 13;
+  return (high & 0x1f_ffff) * 0x1_0000_0000 + (low >>> 0);
 }
 
 const NONE = -1;
@@ -91,7 +98,7 @@ export class ArchiveIndex {
 /** From a hash to the newest line that has it, from there to the one before. Open addressing, at most half full. */
 class HashChains {
   #count = 0;
-  #hash = new Uint32Array(1024);
+  #hash = new Float64Array(1024);
   #before = new Int32Array(1024);
   #newest = new Int32Array(2048).fill(NONE);
 
@@ -125,14 +132,14 @@ class HashChains {
 
   #grow(): void {
     const size = this.#hash.length * 2;
-    this.#hash = grown(this.#hash, new Uint32Array(size));
+    this.#hash = grown(this.#hash, new Float64Array(size));
     this.#before = grown(this.#before, new Int32Array(size));
     this.#newest = new Int32Array(size * 2).fill(NONE);
     for (let n = 0; n < this.#count; n++) this.#newest[this.#slotOf(this.hashOf(n))] = n;
   }
 }
 
-function grown<A extends Uint8Array | Uint16Array | Uint32Array | Int32Array>(from: A, to: A): A {
+function grown<A extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(from: A, to: A): A {
   to.set(from);
   return to;
 }

@@ -13,7 +13,7 @@ import {
   scanArchiveFile,
   writeArchiveIndex,
 } from "./archive-file.ts";
-import { ArchiveIndex, hash32, type IndexedLine } from "./archive-index.ts";
+import { ArchiveIndex, hashOf, type IndexedLine } from "./archive-index.ts";
 import { DamagedData } from "./damage.ts";
 import { type Disk, type DiskFile, noEntry, realDisk } from "./disk.ts";
 import { LineEncoder } from "./frame.ts";
@@ -92,25 +92,28 @@ export class Archive<R extends object> {
   /** Resolves once the records are on disk. Rejects with the system's error: some of them may be there nevertheless. */
   append(records: readonly R[]): Promise<void> {
     const options = this.#options;
-    return this.#write(
+    return this.#write(() =>
       records.map((record) => ({ id: options.id(record), group: options.group?.(record) ?? "", record })),
     );
   }
 
-  /** The records are no longer in the archive, for good once this resolves. Ids that are not in it cost nothing. */
+  /**
+   * The records are no longer in the archive, for good once this resolves, those that are being appended included. Ids that
+   * are not in it cost nothing.
+   */
   async remove(ids: readonly string[]): Promise<void> {
-    const known = ids.filter((id) => this.mayHave(id));
-    if (known.length > 0) await this.#write(known.map((id) => ({ id, group: "", record: null })));
+    const known = () => ids.filter((id) => this.has(id)).map((id) => ({ id, group: "", record: null }));
+    await this.#write(known);
   }
 
-  /** False: there is no such record. True: there is one, or was, or another id looks like it. */
-  mayHave(id: string): boolean {
-    return this.#index.withId(hash32(id)).next().done !== true;
+  has(id: string): boolean {
+    const newest = this.#index.withId(hashOf(id)).next();
+    return newest.done !== true && !this.#index.line(newest.value).removed;
   }
 
   async get(id: string): Promise<R | undefined> {
     return await this.#reading(async (read) => {
-      for (const n of this.#index.withId(hash32(id))) {
+      for (const n of this.#index.withId(hashOf(id))) {
         const line = await read(n);
         if (line.id === id) return (line.record ?? undefined) as R | undefined;
       }
@@ -136,7 +139,7 @@ export class Archive<R extends object> {
   async listGroup(group: string, limit: number): Promise<readonly R[]> {
     return await this.#reading(async (read) => {
       const records: R[] = [];
-      for (const n of this.#index.withGroup(hash32(group))) {
+      for (const n of this.#index.withGroup(hashOf(group))) {
         if (records.length === limit) break;
         if ((await read(n)).group !== group) continue;
         const record = await this.#current(n, read);
@@ -170,8 +173,9 @@ export class Archive<R extends object> {
     return record as R;
   }
 
-  #write(lines: readonly NewLine[]): Promise<void> {
-    const written = this.#last.then(() => this.#writeAll(lines));
+  /** `lines` is asked once everything before is written. */
+  #write(lines: () => readonly NewLine[]): Promise<void> {
+    const written = this.#last.then(() => this.#writeAll(lines()));
     this.#last = written.catch(() => {});
     return written;
   }
@@ -266,8 +270,8 @@ class Batch {
     const piece = Buffer.from(encoder.encode(archiveLineBody({ batch: this.#offset, id, group, record })));
     this.pieces.push(piece);
     this.lines.push({
-      idHash: hash32(id),
-      groupHash: hash32(group),
+      idHash: hashOf(id),
+      groupHash: hashOf(group),
       offset: this.#offset + this.bytes,
       length: piece.length - 1,
       removed: record === null,

@@ -38,7 +38,7 @@ export async function openArchives(directory: string, log: Log): Promise<Archive
   return {
     appendTasks: (records) => tasks.append(records.map(toRecord)),
     appendSessions: (records) => sessions.append(records.map(toRecord)),
-    hasTask: (taskId) => tasks.mayHave(taskId),
+    hasTask: (taskId) => tasks.has(taskId),
     task: async (taskId) => readBack<Task>(await tasks.get(taskId)),
     session: async (sessionId) => readBack<EndedSession>(await sessions.get(sessionId)),
     async tasks(cursor, limit) {

@@ -292,6 +292,28 @@ export function adapterContract(t: Test, parts: ContractParts): void {
     t.match(after, { exit: { exitCode: 4 }, outcome: { status: "failed", result: "by myself" } });
   });
 
+  contract("an exit record that the program wrote by itself is not believed while it runs", async (t) => {
+    const { adapter, agent, another, gate, dataDirectory } = setUp(t);
+    const end = gate();
+    const forged = '{"status":0,"signal":null,"stopped":false,"timedOut":false}';
+    const spec = newSpec(agent(sh(`echo '${forged}' >../exit.json; echo forged; ${end.wait}; echo the truth; exit 7`)));
+    const before = openSession(adapter, spec);
+    await before.started;
+    const directory = parts.remoteDirectory?.(spec.sessionId) ?? runDirectory(dataDirectory, spec.sessionId);
+    await until("it is forged", () => readOr(join(directory, "stdout.log"), "") !== "");
+    await before.run.detach();
+    const after = openSession(another(), spec);
+    await after.started;
+    let ended = false;
+    void after.ended.then(() => {
+      ended = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    t.notOk(ended, "its program still runs");
+    end.open();
+    t.match(await after.ended, { exit: { exitCode: 7 }, outcome: { status: "failed", result: "forged\nthe truth" } });
+  });
+
   contract("let go, the total time is still kept", async (t) => {
     const { adapter, agent, dataDirectory } = setUp(t);
     const spec = newSpec(agent(["sleep", "1000"]), { deadlineAt: Date.now() + 5000 });

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import t from "tap";
 import { type Archive, type ArchiveOptions, openArchive } from "../../src/journal/archive.ts";
-import { ArchiveIndex, hash32 } from "../../src/journal/archive-index.ts";
+import { ArchiveIndex, hashOf } from "../../src/journal/archive-index.ts";
 import { DamagedData } from "../../src/journal/damage.ts";
 import { hastyDisk, type Operation, systemError, TestLog, watchedDisk } from "./support.ts";
 
@@ -23,8 +23,8 @@ t.test("what was appended is found by id, in pages and by group, also after a re
   const check = async (archive: Archive<Item>): Promise<void> => {
     t.strictSame(await archive.get("b"), item("b", "other"));
     t.equal(await archive.get("z"), undefined);
-    t.ok(archive.mayHave("a"));
-    t.notOk(archive.mayHave("z"));
+    t.ok(archive.has("a"));
+    t.notOk(archive.has("z"));
     t.strictSame(await archive.list(undefined, 3), {
       records: [item("d", "other"), item("c"), item("b", "other")],
       nextCursor: "1",
@@ -42,6 +42,23 @@ t.test("what was appended is found by id, in pages and by group, also after a re
   await again.close();
 });
 
+t.test("what is removed while it is being appended does not stay", async (t) => {
+  const archive = await openItems(t.testdir());
+  const appended = archive.append([item("a"), item("b")]);
+  t.notOk(archive.has("a"), "it is not there yet");
+  await archive.remove(["a"]);
+  await appended;
+  t.notOk(archive.has("a"));
+  t.ok(archive.has("b"));
+  await archive.close();
+});
+
+t.test("different ids have different hashes, close ones too", async (t) => {
+  const ids = Array.from({ length: 300_000 }, (_, n) => (n % 2 === 0 ? `task_${n}` : `${n}`));
+  t.equal(new Set(ids.map(hashOf)).size, ids.length);
+  t.ok(ids.every((id) => Number.isSafeInteger(hashOf(id)) && hashOf(id) >= 0));
+});
+
 t.test("appending while a page is read changes nothing in the pages that follow", async (t) => {
   const archive = await openItems(t.testdir());
   await archive.append([item("a"), item("b"), item("c")]);
@@ -57,6 +74,8 @@ t.test("of two records with one id the newest counts, and a removed one is gone 
   await archive.append([item("a"), item("b")]);
   await archive.append([{ ...item("a"), text: "newer" }]);
   await archive.remove(["b", "never-there"]);
+  t.ok(archive.has("a"));
+  t.notOk(archive.has("b"), "its id is free again");
   t.strictSame(await archive.get("a"), { ...item("a"), text: "newer" });
   t.equal(await archive.get("b"), undefined);
   t.strictSame((await archive.list(undefined, 9)).records, [{ ...item("a"), text: "newer" }]);
@@ -253,7 +272,7 @@ t.test("an archive is what a map of the newest records would be", async (t) => {
 
 t.test("the index tells lines apart whatever their hashes are", async (t) => {
   const index = new ArchiveIndex();
-  const hashes = Array.from({ length: 5000 }, (_, i) => (i % 3 === 0 ? 7 : hash32(String(i))));
+  const hashes = Array.from({ length: 5000 }, (_, i) => (i % 3 === 0 ? 7 : hashOf(String(i))));
   for (const [n, idHash] of hashes.entries()) {
     index.add({ idHash, groupHash: idHash % 10, offset: n * 100, length: n, removed: n % 2 === 0 }, n % 4);
   }
@@ -268,7 +287,7 @@ t.test("the index tells lines apart whatever their hashes are", async (t) => {
   t.equal(index.fileOf(4321), 1);
   t.strictSame([...index.withId(7)], hashes.flatMap((hash, n) => (hash === 7 ? [n] : [])).toReversed());
   t.strictSame([...index.withGroup(3)], hashes.flatMap((hash, n) => (hash % 10 === 3 ? [n] : [])).toReversed());
-  t.strictSame([...index.withId(hash32("never"))], []);
+  t.strictSame([...index.withId(hashOf("never"))], []);
 });
 
 function item(id: string, task = "task-1"): Item {

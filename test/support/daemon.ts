@@ -91,7 +91,7 @@ export class Home {
     // Not the environment of the test: its runner loads itself into every Node process through NODE_OPTIONS, which it puts
     // into each environment that is handed to spawn, too. With that, a start takes three times as long.
     const { PATH = "", HOME = "" } = process.env;
-    return spawn("env", ["-u", "NODE_OPTIONS", process.execPath, COMMAND, ...args, "--data", this.data], {
+    return spawn("/usr/bin/env", ["-u", "NODE_OPTIONS", process.execPath, COMMAND, ...args, "--data", this.data], {
       cwd: this.directory,
       env: { PATH, HOME, LANG: "C.UTF-8", ...env },
       stdio: ["ignore", "pipe", "pipe"],

@@ -167,7 +167,8 @@ export class LocalRun implements Run {
       this.#readRecord();
     this.#tellStarted();
 
-    if (this.#record.exit !== null) return this.#settle(this.#record.exit);
+    // The wrapper writes it when the group is empty: one that is there before was put there by the program.
+    if (this.#record.exit !== null && (this.#wrapperGone || !this.#hasGroup())) return this.#settle(this.#record.exit);
     const grown = this.#lookAtOutput(now);
     // Starts and bursts are followed closely, silence is not.
     this.#lookDelayMs = grown || !isComplete ? FIRST_LOOK_MS : Math.min(this.#lookDelayMs * 2, QUIET_LOOK_MS);

@@ -153,7 +153,8 @@ jr_serve() {
       sizes) jr_sizes "$@" ;;
       state) for jr_id do jr_state "$jr_id"; done ;;
       read)
-        tail -c "+$(($3 + 1))" "$jr_runs/$1/$2.log" 2>/dev/null | head -c "$4"
+        # As many as were asked for, even of a log that somebody made shorter meanwhile: the reader counts on them.
+        { tail -c "+$(($3 + 1))" "$jr_runs/$1/$2.log"; cat /dev/zero; } 2>/dev/null | head -c "$4"
         echo
         ;;
       stop) jr_stop "$@" ;;

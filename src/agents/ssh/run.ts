@@ -68,6 +68,8 @@ export class SshRun implements Run {
   #begunSince: number | null = null;
   /** Known, but the logs have still to be fetched to their end. */
   #ending: ExitRecord | "lost" | null = null;
+  /** An exit record was there at the last look: what it says has been asked for. */
+  #endSeen = false;
   #toldStarted = false;
   #signAt = 0;
   #startTries = 0;
@@ -138,7 +140,8 @@ export class SshRun implements Run {
     // Until the first records are there, what happens is asked for with every look.
     this.#stateAt = processes === null || program === null ? now : now + STATE_LOOK_MS;
 
-    if (exit !== null) this.#ending = exit;
+    // The wrapper writes the exit record when the group is empty: one that is there before was put there by the program.
+    if (exit !== null && !(state.isWrapperAlive && state.isGroupAlive)) this.#ending = exit;
     else if (!state.isWrapperAlive && (processes !== null || now - this.#begunSince > BEGIN_MS)) {
       // The wrapper can tell nothing any more: the run is over when its group is.
       if (!state.isGroupAlive) this.#ending = "lost";
@@ -221,16 +224,18 @@ export class SshRun implements Run {
     if (mirror === null || this.#phase !== "followed") return false;
     const advanced = await mirror.advance(sizes, (stream, offset, bytes) => shell.read(this.id, stream, offset, bytes));
     if (this.#phase !== "followed") return false;
+    const endSeen = sizes.hasExit && !this.#endSeen;
+    this.#endSeen = sizes.hasExit;
     if (advanced && now >= this.#signAt) {
       this.#signAt = now + SIGN_MS;
       this.#parts.listener.sign();
     }
     if (this.#ending !== null && mirror.isComplete(sizes)) await this.#finish(this.#ending, shell);
-    else if (this.#ending === null && sizes.hasExit) this.#stateAt = now;
+    else if (this.#ending === null && endSeen) this.#stateAt = now;
     // The sizes decide at the end what this was, so that nothing needs to be remembered.
     else if (this.#ending === null && mirror.isOverLimit) await shell.kill(this.id);
     else if (this.#stopRequested !== null) await this.#pressStop(shell, now);
-    return advanced || (this.#ending === null && sizes.hasExit);
+    return advanced || (this.#ending === null && endSeen);
   }
 
   async #pressStop(shell: RemoteShell, now: number): Promise<void> {
