@@ -8,7 +8,7 @@ import { createRegistry } from "./agents/registry.ts";
 import type { Config } from "./config/schema.ts";
 import { dispatch } from "./core/decide/dispatch.ts";
 import { expire } from "./core/decide/sessions.ts";
-import type { Circumstances } from "./core/plan.ts";
+import type { Context } from "./core/decision.ts";
 import { type ActiveSession, isActive } from "./core/session.ts";
 import type { State } from "./core/state.ts";
 import { archiveSome } from "./dispatcher/archiver.ts";
@@ -66,20 +66,26 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
   const registry = createRegistry({ config, clock, environment: process.env });
   const signs = new Signs();
 
-  const circumstances = (): Circumstances => ({
+  const unavailability = (name: string) => registry.unavailability(name);
+  const isArchived = (id: string) => archive.hasTask(id);
+  const newId = (prefix: string) => ids.next(prefix);
+  const random = () => ids.random();
+  /** Made for every command. */
+  const circumstances = (): Context => ({
     now: clock.now(),
     agents: registry.byName(),
     humans: humans(config),
     maxConcurrent: config.dispatch.maxConcurrent,
-    unavailability: (name) => registry.unavailability(name),
-    isArchived: (id) => archive.hasTask(id),
+    unavailability,
+    isArchived,
+    newId,
+    random,
+    retry: config.retry,
   });
-  const newId = (prefix: string) => ids.next(prefix);
-  const random = () => ids.random();
   const dispatcher: Dispatcher = new Dispatcher({
     journal,
     state: storage.state,
-    context: () => ({ ...circumstances(), newId, random, retry: config.retry }),
+    context: circumstances,
     rebuild: () => storage.rebuild(),
     reopen: async (state) => {
       await checkpoint.flush();

@@ -5,15 +5,12 @@ import type { LockManager } from "../core/lock-manager.ts";
 import type { Reason } from "../core/reason.ts";
 import type { Session } from "../core/session.ts";
 import type { Comment, Task } from "../core/task.ts";
+import { isoTime } from "./iso-time.ts";
 import type * as wire from "./session.ts";
 import type * as wireTask from "./task.ts";
 
 /** How much of a result a list shows. */
 export const RESULT_SHOWN = 500;
-
-export function iso(at: number): string {
-  return new Date(at).toISOString();
-}
 
 export function taskView(task: Task): wireTask.Task {
   return {
@@ -34,11 +31,11 @@ export function taskView(task: Task): wireTask.Task {
     ...(task.maxAttempts === null ? {} : { maxAttempts: task.maxAttempts }),
     ...(task.timeoutMs === null ? {} : { timeoutMs: task.timeoutMs }),
     attempts: task.attempts,
-    ...(task.retryAt === null ? {} : { retryAt: iso(task.retryAt) }),
+    ...(task.retryAt === null ? {} : { retryAt: isoTime(task.retryAt) }),
     ...(task.hold === null ? {} : { hold: { code: task.hold.code, message: task.hold.message } }),
     version: task.version,
-    createdAt: iso(task.createdAt),
-    updatedAt: iso(task.updatedAt),
+    createdAt: isoTime(task.createdAt),
+    updatedAt: isoTime(task.updatedAt),
   };
 }
 
@@ -47,7 +44,7 @@ export function commentView(comment: Comment): wireTask.Comment {
     id: comment.id,
     author: comment.author,
     content: comment.content,
-    createdAt: iso(comment.createdAt),
+    createdAt: isoTime(comment.createdAt),
     ...(comment.sessionId === undefined ? {} : { sessionId: comment.sessionId }),
   };
 }
@@ -74,9 +71,9 @@ export function sessionView(session: Session, { locks, sign }: SessionSurroundin
     method: session.method,
     status: session.status,
     ...(session.sessionKey === undefined ? {} : { sessionKey: session.sessionKey }),
-    startedAt: iso(session.startedAt),
-    lastSignAt: iso(seen?.lastSignAt ?? ended?.completedAt ?? session.startedAt),
-    ...(ended === undefined ? {} : { completedAt: iso(ended.completedAt) }),
+    startedAt: isoTime(session.startedAt),
+    lastSignAt: isoTime(seen?.lastSignAt ?? ended?.completedAt ?? session.startedAt),
+    ...(ended === undefined ? {} : { completedAt: isoTime(ended.completedAt) }),
     ...(outcome?.result === undefined ? {} : { result: short ? shorten(outcome.result) : outcome.result }),
     ...(outcome?.error === undefined
       ? {}
@@ -107,8 +104,8 @@ export function lockView(lock: Lock): wire.Lock {
     paths: lock.paths as string[],
     mode: lock.mode,
     fence: lock.fence,
-    acquiredAt: iso(lock.acquiredAt),
-    expiresAt: lock.expiresAt === undefined ? null : iso(lock.expiresAt),
+    acquiredAt: isoTime(lock.acquiredAt),
+    expiresAt: lock.expiresAt === undefined ? null : isoTime(lock.expiresAt),
   };
 }
 
@@ -116,7 +113,7 @@ export function reasonView(reason: Reason) {
   return {
     code: reason.code,
     message: reason.message,
-    ...(reason.until === undefined ? {} : { until: iso(reason.until) }),
+    ...(reason.until === undefined ? {} : { until: isoTime(reason.until) }),
     ...(reason.heldBy === undefined ? {} : { heldBy: [...reason.heldBy] }),
   };
 }

@@ -62,17 +62,11 @@ export function foldMetrics(store: MetricsStore, event: Event): void {
       if (status === "cancelled")
         return put(store, event.agent, { ...before, cancelled: before.cancelled + 1 }, event.at);
       if (status !== "completed") return put(store, event.agent, { ...before, failed: before.failed + 1 }, event.at);
-      return put(
-        store,
-        event.agent,
-        {
-          ...before,
-          completed: before.completed + 1,
-          completionTotalMs: before.completionTotalMs + event.durationMs,
-          recentCompletionsMs: [...before.recentCompletionsMs.slice(1 - RECENT_COMPLETIONS), event.durationMs],
-        },
-        event.at,
-      );
+      const recentCompletionsMs = before.recentCompletionsMs.slice(1 - RECENT_COMPLETIONS);
+      recentCompletionsMs.push(event.durationMs);
+      const completed = before.completed + 1;
+      const completionTotalMs = before.completionTotalMs + event.durationMs;
+      return put(store, event.agent, { ...before, completed, completionTotalMs, recentCompletionsMs }, event.at);
     }
     case "session.ended": {
       const before = metricsOf(store, event.agent);

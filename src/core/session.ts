@@ -58,7 +58,8 @@ export interface Handout {
   readonly expiresAt: number;
 }
 
-interface SessionBase {
+/** What all stages have. */
+export interface SessionBase {
   readonly id: string;
   readonly taskId: string;
   readonly taskTitle: string;

@@ -1,4 +1,5 @@
 /** Bodies are JSON in UTF-8, whatever is or is not said of them; an empty one is none. Another declared type is refused. */
+import { isUtf8 } from "node:buffer";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { ProblemError } from "./problems.ts";
 
@@ -21,22 +22,16 @@ export function parseJsonBodies(app: FastifyInstance): void {
 function parse(request: FastifyRequest, body: Buffer): unknown {
   if (body.length === 0) return undefined;
   checkType(request);
-  let text: string;
-  try {
-    text = utf8.decode(body);
-  } catch {
-    throw new ProblemError(400, "INVALID_JSON", "the body is not UTF-8");
-  }
-  if (text.trim() === "") return undefined;
+  // Bytes that are not UTF-8 are refused rather than replaced.
+  if (!isUtf8(body)) throw new ProblemError(400, "INVALID_JSON", "the body is not UTF-8");
+  const text = body.toString("utf8", body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? 3 : 0);
   try {
     return JSON.parse(text);
   } catch {
+    if (text.trim() === "") return undefined;
     throw new ProblemError(400, "INVALID_JSON", "the body is not JSON");
   }
 }
-
-/** Bytes that are not UTF-8 are refused rather than replaced. */
-const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 function checkType({ headers }: FastifyRequest): void {
   const encoding = headers["content-encoding"];

@@ -45,9 +45,7 @@ export function orchestrateRoutes(app: App, services: Services, answers: Answers
     },
     async (request, typedReply) => {
       const reply: FastifyReply = typedReply as never;
-      // Those that wait for the same commit share one answer.
-      if (!dispatcher.isSettled) await dispatcher.settled();
-      const { body, heartbeat, etag } = await committed(dispatcher, () => board.answer());
+      const { body, heartbeat, etag } = await board.answer();
       const plain = request.query.format === "heartbeat";
       reply.header("etag", etag).header("cache-control", "no-cache").header("vary", "authorization, cookie");
       if (isNamed(request.headers["if-none-match"], etag)) return reply.code(304).send();

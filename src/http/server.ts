@@ -130,7 +130,8 @@ function refuseUndeclared(app: App): void {
 }
 
 function logRequests(app: App, { log }: Services): void {
-  app.addHook("onResponse", (request, reply, done) => {
+  // With the answer, not after it: a hook on its end makes listeners for every one.
+  app.addHook("onSend", (request, reply, _payload, done) => {
     if (log.isLevelEnabled("debug")) {
       const facts = {
         method: request.method,

@@ -1,13 +1,14 @@
 /** The orchestrator's status: what GET /api/orchestrate answers, kept ready until something changes it. */
 import type { Agent as AgentView, OrchestrateStatus } from "../api/orchestrate.ts";
-import type { Session as SessionView } from "../api/session.ts";
-import { reasonView, sessionView } from "../api/views.ts";
+import { reasonView, type SessionSurroundings, sessionView } from "../api/views.ts";
 import type { Config } from "../config/schema.ts";
 import type { Agent, Availability } from "../core/agent.ts";
 import { averageCompletionMs, type MetricsStore } from "../core/metrics.ts";
 import { type Plan, plan } from "../core/plan.ts";
 import type { Session } from "../core/session.ts";
 import type { State } from "../core/state.ts";
+import type { Sign } from "../dispatcher/signs.ts";
+import { committed } from "./committed.ts";
 import type { Services } from "./services.ts";
 
 const RECENT = 10;
@@ -17,7 +18,8 @@ const SIGNS_SHOWN_EVERY_MS = 1000;
 const HEARTBEAT_MAX = 300;
 
 export interface StatusAnswer {
-  readonly body: string;
+  /** JSON in UTF-8: encoded once for all who ask. */
+  readonly body: Buffer;
   readonly heartbeat: string;
   readonly etag: string;
 }
@@ -41,39 +43,56 @@ export class StatusBoard {
   #kept: Kept | null = null;
   /** Counts what can change the answer without an event: due times, settings. */
   #turns = 0;
+  readonly #texts = new SessionTexts();
 
   constructor(services: Services) {
     this.#services = services;
     this.#started = services.random(6).toString("base64url");
   }
 
+  /**
+   * The answer as it is on disk. While changes are being written, what was on disk before is the answer: nobody has been
+   * told of them yet.
+   */
+  async answer(): Promise<StatusAnswer> {
+    const { dispatcher } = this.#services;
+    if (this.#kept !== null && this.#holds(this.#kept, dispatcher.committedSeq)) return this.#kept;
+    // Those that wait for the same commit share one answer.
+    if (!dispatcher.isSettled) await dispatcher.settled();
+    return committed(dispatcher, () => this.#head());
+  }
+
+  /** Whether an answer is what `#head` would make of the events up to `seq`. */
+  #holds(kept: Kept, seq: number): boolean {
+    const { dispatcher, directory, signs, now } = this.#services;
+    const at = now();
+    return (
+      kept.seq === seq &&
+      kept.state === dispatcher.state &&
+      kept.directory === directory.version &&
+      kept.config === this.#services.config() &&
+      kept.status === this.#health() &&
+      at < kept.validUntil &&
+      (kept.signs === signs.version || at - kept.madeAt < SIGNS_SHOWN_EVERY_MS)
+    );
+  }
+
   /** The answer as the head has it: show it once that is committed. */
-  answer(): StatusAnswer {
+  #head(): StatusAnswer {
     const { dispatcher, directory, signs, now } = this.#services;
     const { state } = dispatcher;
     const { seq } = state.tasks;
+    const kept = this.#kept;
+    if (kept !== null && this.#holds(kept, seq)) return kept;
     const config = this.#services.config();
     const status = this.#health();
-    const kept = this.#kept;
     const at = now();
-    if (
-      kept !== null &&
-      kept.state === state &&
-      kept.seq === seq &&
-      kept.directory === directory.version &&
-      kept.config === config &&
-      kept.status === status &&
-      at < kept.validUntil &&
-      (kept.signs === signs.version || at - kept.madeAt < SIGNS_SHOWN_EVERY_MS)
-    ) {
-      return kept;
-    }
     if (kept !== null && (at >= kept.validUntil || kept.config !== config || kept.state !== state)) this.#turns++;
     const planned = plan(state, this.#services.circumstances());
-    const view = this.#build(planned, status);
+    const heartbeat = heartbeatText(planned);
     this.#kept = {
-      body: JSON.stringify(view),
-      heartbeat: view.heartbeat,
+      body: Buffer.from(this.#build(planned, status, heartbeat)),
+      heartbeat,
       // Signs of life are left out: a heartbeat that saw the same work must get its 304.
       etag: `"${this.#started}-${seq}-${this.#turns}-${directory.version}-${status}"`,
       state,
@@ -93,44 +112,58 @@ export class StatusBoard {
     return this.#services.dispatcher.healthy ? "ok" : "degraded";
   }
 
-  #build(planned: Plan, status: OrchestrateStatus["status"]): OrchestrateStatus {
+  /** An `OrchestrateStatus` as JSON, of whose sessions few are new since the last one. */
+  #build(planned: Plan, status: OrchestrateStatus["status"], heartbeat: string): string {
     const { dispatcher, signs } = this.#services;
     const { state } = dispatcher;
-    const view = (session: Session): SessionView =>
-      sessionView(session, { locks: state.locks, sign: (id) => signs.of(id) }, true);
-    const active: SessionView[] = [];
+    const surroundings = { locks: state.locks, sign: (id: string) => signs.of(id) };
+    const active: string[] = [];
     for (const sessions of state.sessions.activeByAgent.values())
-      for (const session of sessions.values()) active.push(view(session));
-    const pending = [
-      ...planned.again.map((session) => ({
-        taskId: session.taskId,
-        title: session.taskTitle,
-        agent: session.agent,
-        priority: state.tasks.byId.get(session.taskId)?.priority ?? "medium",
-        again: true as const,
-      })),
-      ...planned.starts.map(({ task, agent }) => ({
-        taskId: task.id,
-        title: task.title,
-        agent: agent.name,
-        priority: task.priority,
-      })),
-    ].map((one, index) => ({ ...one, position: index + 1 }));
-    return {
-      status,
-      activeSessions: active,
-      recentCompleted: newest(state).map(view),
-      pendingDispatch: pending.slice(0, PENDING_SHOWN),
+      for (const session of sessions.values()) active.push(this.#texts.of(session, surroundings));
+    const recent = newest(state).map((session) => this.#texts.of(session, surroundings));
+    const again = planned.again.slice(0, PENDING_SHOWN).map((session) => ({
+      taskId: session.taskId,
+      title: session.taskTitle,
+      agent: session.agent,
+      priority: state.tasks.byId.get(session.taskId)?.priority ?? "medium",
+      again: true as const,
+    }));
+    const starts = planned.starts.slice(0, PENDING_SHOWN - again.length).map(({ task, agent }) => ({
+      taskId: task.id,
+      title: task.title,
+      agent: agent.name,
+      priority: task.priority,
+    }));
+    const others: Omit<OrchestrateStatus, "status" | "activeSessions" | "recentCompleted"> = {
+      pendingDispatch: [...again, ...starts].map((one, index) => ({ ...one, position: index + 1 })),
       waiting: planned.waiting.map((one) => ({ ...one, reasons: one.reasons.map(reasonView) })),
       totals: {
-        pendingDispatch: pending.length,
+        pendingDispatch: planned.again.length + planned.starts.length,
         waiting: planned.waitingTotal,
         byReason: planned.byReason as Record<string, number>,
       },
       agents: agentViews(this.#services),
       metrics: metricsView(state.metrics),
-      heartbeat: heartbeatText(planned),
+      heartbeat,
     };
+    const sessions = `"activeSessions":[${active.join()}],"recentCompleted":[${recent.join()}]`;
+    return `{"status":"${status}",${sessions},${JSON.stringify(others).slice(1)}`;
+  }
+}
+
+/** Sessions as the status shows them, each as JSON, kept for as long as nothing of it changes. */
+class SessionTexts {
+  readonly #known = new WeakMap<Session, { readonly sign: Sign | undefined; readonly locks: string; text: string }>();
+
+  of(session: Session, surroundings: SessionSurroundings): string {
+    const sign = surroundings.sign(session.id);
+    // A session changes by being replaced, a sign too; a lock's paths never change.
+    const locks = [...(surroundings.locks.bySession.get(session.id) ?? [])].join();
+    const known = this.#known.get(session);
+    if (known !== undefined && known.sign === sign && known.locks === locks) return known.text;
+    const text = JSON.stringify(sessionView(session, surroundings, true));
+    this.#known.set(session, { sign, locks, text });
+    return text;
   }
 }
 

@@ -38,8 +38,10 @@ export interface CheckpointOptions {
   readonly delayMs?: number;
   /** The longest that a change waits under full load. Default 5 s. */
   readonly delayMsMax?: number;
-  /** The most of the event loop's time that writing may take before it waits longer. Default 0.12. */
+  /** The most of the event loop's time that writing may take under load before it waits longer. Default 0.04. */
   readonly shareMax?: number;
+  /** So many changes a second are load; with fewer there is time enough to write. Default 100. */
+  readonly loadFrom?: number;
   /** From a failed write to the next attempt; doubles up to `delayMsMax` times six. Default 1 s. */
   readonly retryMs?: number;
   /** How long archived segments are kept. Default 30 days. */
@@ -67,7 +69,9 @@ export class Checkpoint {
   #stopped = false;
   /** Monotonic ms: the share of the event loop's time is kept by not starting before. */
   #notBefore = 0;
-  #lastRoundMs = 0;
+  /** Since the last round ended. */
+  #changes = 0;
+  #roundAt = Number.NEGATIVE_INFINITY;
   #failedRounds = 0;
   #failure: string | undefined;
   #prunedAt = Number.NEGATIVE_INFINITY;
@@ -85,6 +89,7 @@ export class Checkpoint {
   /** The stores of these files have changed: they are written soon. */
   changed(names: Iterable<string>): void {
     for (const name of names) this.#changed.add(name);
+    this.#changes++;
     this.#schedule();
   }
 
@@ -118,15 +123,24 @@ export class Checkpoint {
     if (this.#stopped || this.#cancelTimer !== undefined || this.#running > 0 || this.#changed.size === 0) return;
     this.#cancelTimer = this.#options.clock.after(this.#delay(), () => {
       this.#cancelTimer = undefined;
-      void this.#startRound();
+      // Load may have come since this was planned.
+      if (this.#failedRounds === 0 && this.#loadDelay() > 0) this.#schedule();
+      else void this.#startRound();
     });
   }
 
+  /** Under load, how long to wait yet so that writing takes no more than its share. */
+  #loadDelay(): number {
+    const { clock, loadFrom = 100 } = this.#options;
+    const now = clock.monotonic();
+    const isLoad = this.#changes > ((now - this.#roundAt) / 1000) * loadFrom;
+    return isLoad ? this.#notBefore - now : 0;
+  }
+
   #delay(): number {
-    const { clock, delayMs = 500, delayMsMax = 5000, retryMs = 1000 } = this.#options;
+    const { delayMs = 500, delayMsMax = 5000, retryMs = 1000 } = this.#options;
     if (this.#failedRounds > 0) return Math.min(retryMs * 2 ** (this.#failedRounds - 1), delayMsMax * 6);
-    const wanted = Math.min(this.#notBefore - clock.monotonic(), delayMsMax - this.#lastRoundMs);
-    return Math.max(delayMs, wanted);
+    return Math.max(delayMs, this.#loadDelay());
   }
 
   #cancel(): void {
@@ -146,7 +160,7 @@ export class Checkpoint {
   }
 
   async #writeChanged(): Promise<Error | undefined> {
-    const { clock, shareMax = 0.12 } = this.#options;
+    const { clock, shareMax = 0.04, delayMsMax = 5000 } = this.#options;
     const startedAt = clock.monotonic();
     let busyMs = 0;
     let failed: Error | undefined;
@@ -162,9 +176,11 @@ export class Checkpoint {
     }
     failed ??= await this.#tidy();
     this.#report(failed);
+    // Whatever its share is: a change waits no longer than `delayMsMax`, the next round's own time included.
     const endedAt = clock.monotonic();
-    this.#lastRoundMs = endedAt - startedAt;
-    this.#notBefore = endedAt + busyMs / shareMax;
+    this.#roundAt = endedAt;
+    this.#changes = 0;
+    this.#notBefore = endedAt + Math.min(busyMs / shareMax, delayMsMax - (endedAt - startedAt));
     return failed;
   }
 

@@ -36,12 +36,14 @@ export const status: Measure = async ({ seconds, directory }) => {
     return round;
   };
   const bytes = await sizeOf(daemon);
+  const sameBytes = () => fire({ server: bare, requests: get(`/bytes/${bytes}`), seconds });
   await hello();
   await atRest();
   await whileChanged();
 
   const rounds = await takeTurns(ROUNDS, {
     hello: { program: bare, turn: hello },
+    sameBytes: { program: bare, turn: sameBytes },
     atRest: { program: daemon, turn: atRest },
     heartbeat: { program: daemon, turn: heartbeat },
     whileChanged: { program: daemon, turn: whileChanged },
@@ -55,6 +57,13 @@ export const status: Measure = async ({ seconds, directory }) => {
   const what = `GET /api/orchestrate (${Math.round(bytes / 1024)} KiB)`;
   return [
     compared({ ...against, measure: what, rounds: rounds.atRest, target }),
+    compared({
+      reference: rounds.sameBytes,
+      what: "a bare Fastify, as many bytes",
+      measure: `${what}, beside what its size costs`,
+      rounds: rounds.atRest,
+      target: null,
+    }),
     compared({
       ...against,
       measure: `${what}, ${WRITES_PER_SECOND} PATCH/s beside it`,
@@ -80,7 +89,8 @@ async function sizeOf({ url }: StartedProgram): Promise<number> {
   return Buffer.byteLength(await answer.text());
 }
 
-const WRITERS = 4;
+/** Enough for the pace though every one of them waits behind all who read. */
+const WRITERS = 32;
 
 /** Changes tasks at an even pace; the returned function ends that and says how many a second there were. */
 function write(server: StartedProgram, perSecond: number): () => Promise<{ perSecond: number }> {
