@@ -1,6 +1,14 @@
 /** The session store: the fold that `active-sessions.json` holds. Active sessions and the newest of the ended ones. */
 import type { Event } from "./event.ts";
-import { type ActiveSession, type EndedSession, isActive, type Session, type SessionBase } from "./session.ts";
+import {
+  type ActiveSession,
+  type EndedSession,
+  isActive,
+  type RunningSession,
+  type Session,
+  type SessionBase,
+  type StoppingSession,
+} from "./session.ts";
 
 export interface SessionStore {
   seq: number;
@@ -67,33 +75,59 @@ function next(before: ActiveSession, event: Step): Session {
     case "session.handed_out":
       return before.status === "starting" ? { ...before, handout: event.handout } : before;
     case "session.running": {
+      if (before.status === "stopping") return { ...before, ...learned(event) };
       const { sessionKey = before.sessionKey, run = before.run, deadlineAt = before.deadlineAt } = event;
-      const learned = { ...baseOf(before, { sessionKey, run, usage: before.usage }), deadlineAt };
-      if (before.status !== "stopping") return { ...learned, status: "running" };
-      const { outcome, stoppingAt, stopAt } = before;
-      return { ...learned, status: "stopping", outcome, stoppingAt, stopAt };
+      const after = copyOf(before, { sessionKey, run, usage: before.usage }) as Mutable<RunningSession>;
+      after.deadlineAt = deadlineAt;
+      after.status = "running";
+      return after;
     }
     case "session.settled": {
       const { sessionKey, run } = before;
-      const base = baseOf(before, { sessionKey, run, usage: event.usage ?? before.usage });
-      return { ...base, status: "stopping", outcome: event.outcome, stoppingAt: event.at, stopAt: event.stopAt };
+      const usage = event.usage ?? before.usage;
+      const after = copyOf(before, { sessionKey, run, usage }) as Mutable<StoppingSession>;
+      after.status = "stopping";
+      after.outcome = event.outcome;
+      after.stoppingAt = event.at;
+      after.stopAt = event.stopAt;
+      return after;
     }
     case "session.ended": {
       if (before.status !== "stopping") return before;
-      const { sessionKey, run, outcome, stoppingAt } = before;
-      const base = baseOf(before, { sessionKey, run, usage: event.usage ?? before.usage });
-      const { status } = outcome;
-      return { ...base, ...event.exit, status, completedAt: stoppingAt, outcome, cost: event.cost };
+      const { sessionKey, run, outcome } = before;
+      const usage = event.usage ?? before.usage;
+      const after = copyOf(before, { sessionKey, run, usage }) as Mutable<EndedSession>;
+      const { exitCode, signal } = event.exit;
+      if (exitCode !== undefined) after.exitCode = exitCode;
+      if (signal !== undefined) after.signal = signal;
+      after.status = outcome.status;
+      after.completedAt = before.stoppingAt;
+      after.outcome = outcome;
+      after.cost = event.cost;
+      return after;
     }
   }
 }
 
-/** What all stages have, in a new object. Written out: copying a session with some of its fields left out takes ten times as long. */
-function baseOf(
+function learned(event: Extract<Step, { type: "session.running" }>): Partial<SessionBase> {
+  return {
+    ...(event.sessionKey === undefined ? {} : { sessionKey: event.sessionKey }),
+    ...(event.run === undefined ? {} : { run: event.run }),
+    ...(event.deadlineAt === undefined ? {} : { deadlineAt: event.deadlineAt }),
+  };
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/**
+ * What all stages have, in a new object that the next stage's fields are then set on. Written out, since every change of a
+ * session comes by here: a spread that leaves some fields out and puts others in takes ten times as long.
+ */
+function copyOf(
   session: Session,
   { sessionKey, run, usage }: Pick<Session, "sessionKey" | "run" | "usage">,
-): SessionBase {
-  const base: { -readonly [K in keyof SessionBase]: SessionBase[K] } = {
+): Mutable<SessionBase> {
+  const copy: Mutable<SessionBase> = {
     id: session.id,
     taskId: session.taskId,
     taskTitle: session.taskTitle,
@@ -108,10 +142,10 @@ function baseOf(
     files: session.files,
     workspace: session.workspace,
   };
-  if (sessionKey !== undefined) base.sessionKey = sessionKey;
-  if (run !== undefined) base.run = run;
-  if (usage !== undefined) base.usage = usage;
-  return base;
+  if (sessionKey !== undefined) copy.sessionKey = sessionKey;
+  if (run !== undefined) copy.run = run;
+  if (usage !== undefined) copy.usage = usage;
+  return copy;
 }
 
 function put(store: SessionStore, session: Session): void {

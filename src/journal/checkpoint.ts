@@ -131,9 +131,9 @@ export class Checkpoint {
 
   /** Under load, how long to wait yet so that writing takes no more than its share. */
   #loadDelay(): number {
-    const { clock, loadFrom = 100 } = this.#options;
+    const { clock, loadFrom = 100, delayMs = 500 } = this.#options;
     const now = clock.monotonic();
-    const isLoad = this.#changes > ((now - this.#roundAt) / 1000) * loadFrom;
+    const isLoad = this.#changes > (Math.max(now - this.#roundAt, delayMs) / 1000) * loadFrom;
     return isLoad ? this.#notBefore - now : 0;
   }
 
