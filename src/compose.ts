@@ -6,26 +6,19 @@ import { wantsCallback } from "./agents/callback-way.ts";
 import { buildPrompt } from "./agents/prompt.ts";
 import { createRegistry } from "./agents/registry.ts";
 import type { Config } from "./config/schema.ts";
-import { dispatch } from "./core/decide/dispatch.ts";
-import { expire } from "./core/decide/sessions.ts";
 import type { Context } from "./core/decision.ts";
-import { type ActiveSession, isActive } from "./core/session.ts";
+import type { ActiveSession } from "./core/session.ts";
 import type { State } from "./core/state.ts";
-import { archiveSome } from "./dispatcher/archiver.ts";
 import { realClock, realIds } from "./dispatcher/clock.ts";
 import { Dispatcher } from "./dispatcher/dispatcher.ts";
 import type { RunSpec } from "./dispatcher/ports.ts";
 import { Signs } from "./dispatcher/signs.ts";
 import { Supervisor } from "./dispatcher/supervisor.ts";
+import { WakeUp } from "./dispatcher/wake-up.ts";
 import { callbackToken } from "./http/callback-token.ts";
 import { type App, buildServer } from "./http/server.ts";
 import { openArchives } from "./journal/archives.ts";
 import { filesChangedBy, openStorage } from "./journal/storage.ts";
-
-/** How often clocks are looked at: the finest that a timeout can be told apart. */
-const TICK_MS = 250;
-/** How long after a start sub-agents may still report before their clocks count. */
-const SPAWN_GRACE_MS = 60_000;
 
 export interface Daemon {
   readonly app: App;
@@ -160,34 +153,15 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     log,
   });
 
-  let spawnsExpireFrom = Number.POSITIVE_INFINITY;
-  let cancelTick = () => {};
-  let dispatchedAt = 0;
-  let archiving: Promise<void> | null = null;
-  const tick = () => {
-    cancelTick = clock.after(TICK_MS, tick);
-    if (!dispatcher.healthy || draining) return;
-    supervisor.reconcile();
-    const lastSign = (session: ActiveSession) => signs.of(session.id)?.lastSignAt ?? session.startedAt;
-    const work: Promise<unknown>[] = [];
-    if (isSomethingTimed(dispatcher.state)) work.push(dispatcher.execute(expire(lastSign, spawnsExpireFrom)));
-    if (config.dispatch.auto && clock.monotonic() - dispatchedAt >= config.dispatch.intervalMs) {
-      dispatchedAt = clock.monotonic();
-      work.push(dispatcher.execute(dispatch({ unattended: true, waitingMax: 0 })));
-    }
-    archiving ??= archiveAll().finally(() => {
-      archiving = null;
-    });
-    for (const one of work)
-      one.catch((error: unknown) => log.warn({ err: error }, "not written down yet; trying again"));
-  };
-  const archiveAll = async () => {
-    try {
-      while (!draining && (await archiveSome({ dispatcher, archive, now: () => clock.now() })));
-    } catch (error) {
-      log.warn({ err: error }, "nothing is archived just now");
-    }
-  };
+  const wakeUp = new WakeUp({
+    dispatcher,
+    supervisor,
+    signs,
+    archive,
+    clock,
+    settings: () => config.dispatch,
+    log,
+  });
 
   let stopped: Promise<void> | null = null;
   return {
@@ -195,10 +169,7 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     dispatcher,
     start(listensAt) {
       url = listensAt;
-      // Whoever could not call while nobody was here gets the time to.
-      spawnsExpireFrom = clock.now() + SPAWN_GRACE_MS;
-      noteStart(dispatcher.state, signs, clock.now());
-      tick();
+      wakeUp.start();
     },
     reload(next) {
       config = next;
@@ -212,11 +183,10 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
 
   async function stop(): Promise<void> {
     draining = true;
-    cancelTick();
+    const settled = wakeUp.stop();
     await app.close();
     // Together: a look at a remote run that is under way ends with its connection.
-    await Promise.all([supervisor.close(), registry.close()]);
-    await archiving;
+    await Promise.all([supervisor.close(), registry.close(), settled]);
     await dispatcher.close();
     // A disk that fails to the end keeps what the journal has: the next start replays it.
     await checkpoint
@@ -235,13 +205,4 @@ let humansSet: ReadonlySet<string> = new Set();
 function humans(config: Config): ReadonlySet<string> {
   if (humansOf !== config) [humansOf, humansSet] = [config, new Set(config.humans)];
   return humansSet;
-}
-
-function isSomethingTimed({ sessions, locks }: State): boolean {
-  return sessions.activeByAgent.size > 0 || locks.byId.size > 0;
-}
-
-/** Nobody is taken for silent because we were not there to listen. */
-function noteStart(state: State, signs: Signs, now: number): void {
-  for (const session of state.sessions.byId.values()) if (isActive(session)) signs.note(session.id, now);
 }
