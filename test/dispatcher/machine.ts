@@ -148,6 +148,10 @@ export class VirtualDisk {
     return this.#waiting.length;
   }
 
+  has(isWanted: (event: Event) => boolean): boolean {
+    return this.stored.some(({ event }) => isWanted(event));
+  }
+
   /** The state as a start reads it. */
   replay(): State {
     const state = emptyState();
@@ -213,11 +217,13 @@ export class Host {
   /** Every rule that was broken. */
   readonly wrong: string[] = [];
   readonly #clock: Clock;
+  readonly #disk: VirtualDisk;
   readonly #choose: () => Behaviour;
   #followers = new Map<string, Follower>();
 
-  constructor(clock: Clock, choose: () => Behaviour) {
+  constructor(clock: Clock, disk: VirtualDisk, choose: () => Behaviour) {
     this.#clock = clock;
+    this.#disk = disk;
     this.#choose = choose;
   }
 
@@ -283,6 +289,8 @@ export class Host {
     const other = this.living.find((program) => program.spec.taskId === spec.taskId);
     if (other !== undefined)
       this.wrong.push(`${spec.taskId} runs twice at once: ${other.spec.sessionId} and ${spec.sessionId}`);
+    if (!this.#disk.has((event) => event.type === "session.started" && event.session.id === spec.sessionId))
+      this.wrong.push(`${spec.sessionId} runs, and its start is not on disk`);
     const limitMs = spec.deadlineAt - this.#clock.now();
     let end: RunEnd | null = null;
     if (behaviour.kind === "refuses") end = ended("failed", "NOT_INSTALLED");
