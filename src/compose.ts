@@ -1,5 +1,6 @@
 /** Puts the daemon together: the one place that names concrete parts. */
 import { randomBytes } from "node:crypto";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { wantsCallback } from "./agents/callback-way.ts";
@@ -71,6 +72,7 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     maxConcurrent: config.dispatch.maxConcurrent,
     unavailability,
     isArchived,
+    home: homedir(),
     newId,
     random,
     retry: config.retry,

@@ -5,7 +5,8 @@ import { closed, Id, Name, NextCursor, Nullable, OneOf, Page, Time } from "./com
 
 const DAY_MS_MAX = 7 * 24 * 60 * 60 * 1000;
 
-const Title = Type.String({ minLength: 1, maxLength: 500 });
+const NOT_BLANK = "\\S";
+const Title = Type.String({ minLength: 1, maxLength: 500, pattern: NOT_BLANK, description: "not blank" });
 const Description = Type.String({ maxLength: 512 * 1024, description: "Markdown" });
 const Label = Type.String({ minLength: 1, maxLength: 100 });
 const Labels = Type.Array(Label, { maxItems: 100 });
@@ -116,7 +117,15 @@ export const TaskList = Type.Object({ tasks: Type.Array(Task), nextCursor: NextC
 export const COMMENT_LENGTH_MAX = 1024 * 1024;
 
 export const NewComment = Type.Object(
-  { author: Name, content: Type.String({ minLength: 1, maxLength: COMMENT_LENGTH_MAX, description: "Markdown" }) },
+  {
+    author: Name,
+    content: Type.String({
+      minLength: 1,
+      maxLength: COMMENT_LENGTH_MAX,
+      pattern: NOT_BLANK,
+      description: "Markdown, not blank",
+    }),
+  },
   closed,
 );
 export type NewComment = Static<typeof NewComment>;

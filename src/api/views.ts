@@ -11,6 +11,8 @@ import type * as wireTask from "./task.ts";
 
 /** How much of a result a list shows. */
 export const RESULT_SHOWN = 500;
+/** How many of a session's locked paths a list shows. */
+const PATHS_SHOWN = 20;
 
 export function taskView(task: Task): wireTask.Task {
   return {
@@ -57,11 +59,12 @@ export interface SessionSurroundings {
   ) => { readonly lastSignAt: number; readonly progress?: string | undefined } | undefined;
 }
 
-/** `short`: as lists show it, with the result cut. */
+/** `short`: as lists show it, with the result cut and the first of its paths. */
 export function sessionView(session: Session, { locks, sign }: SessionSurroundings, short: boolean): wire.Session {
   const seen = sign(session.id);
   const outcome = "outcome" in session ? session.outcome : undefined;
   const ended = "completedAt" in session ? session : undefined;
+  const paths = [...(locks.bySession.get(session.id) ?? [])].flatMap((id) => locks.byId.get(id)?.paths ?? []);
   return {
     id: session.id,
     taskId: session.taskId,
@@ -86,12 +89,14 @@ export function sessionView(session: Session, { locks, sign }: SessionSurroundin
     ...(session.run === undefined ? {} : { host: session.run.host, pid: session.run.pid }),
     ...(ended?.exitCode === undefined ? {} : { exitCode: ended.exitCode }),
     ...(ended?.signal === undefined ? {} : { signal: ended.signal }),
-    locks: [...(locks.bySession.get(session.id) ?? [])].flatMap((id) => locks.byId.get(id)?.paths ?? []),
+    locks: short ? paths.slice(0, PATHS_SHOWN) : paths,
   };
 }
 
 function shorten(text: string): string {
-  return text.length <= RESULT_SHOWN ? text : `${text.slice(0, RESULT_SHOWN - 1)}…`;
+  if (text.length <= RESULT_SHOWN) return text;
+  // Never half of a pair of surrogates.
+  return `${text.slice(0, RESULT_SHOWN - 1).replace(/[\uD800-\uDBFF]$/, "")}…`;
 }
 
 export function lockView(lock: Lock): wire.Lock {

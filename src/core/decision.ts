@@ -19,6 +19,7 @@ export const REFUSAL_CODES = [
   "LOCKED",
   "LOCK_OF_RUN",
   "AGENT_NOT_FOUND",
+  "NOT_DISPATCHABLE",
   "IDEMPOTENCY_KEY_REUSED",
   "DRAINING",
 ] as const;

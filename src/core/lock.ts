@@ -36,6 +36,11 @@ export function conflicts(a: LockClaim, b: LockClaim, steps?: Steps): boolean {
   return a.paths.some((left) => b.paths.some((right) => overlaps((fromA ?? "") + left, (fromB ?? "") + right, steps)));
 }
 
+/** A workspace as a directory of this machine. `~` stays in tasks and sessions, since an SSH host has another home. */
+export function realWorkspace(workspace: string | null, home: string): string | null {
+  return workspace === "~" || workspace?.startsWith("~/") === true ? home + workspace.slice(1) : workspace;
+}
+
 /** True when one workspace is the other or lies in it, so that paths of both can be the same file. */
 export function meet(a: string | null, b: string | null): boolean {
   return wayDown(a, b) !== null || wayDown(b, a) !== null;

@@ -4,7 +4,7 @@
  */
 import type { Agent, Unavailability } from "./agent.ts";
 import { PatternSet, stepsFor } from "./glob.ts";
-import { conflicts, isHeld, type Lock, type LockClaim, meet, wayDown } from "./lock.ts";
+import { conflicts, isHeld, type Lock, type LockClaim, meet, realWorkspace, wayDown } from "./lock.ts";
 import { holders } from "./lock-manager.ts";
 import { compareTasks } from "./policy/order.ts";
 import { candidates } from "./policy/placement.ts";
@@ -23,6 +23,8 @@ export interface Circumstances {
   readonly unavailability: (agent: string) => Unavailability | null;
   /** Archived tasks are done: a dependency on one is met. */
   readonly isArchived: (taskId: string) => boolean;
+  /** What `~` in a workspace stands for on this machine. */
+  readonly home: string;
 }
 
 export interface PlanOptions {
@@ -205,7 +207,7 @@ class Draft {
     this.#active++;
     this.#placements.clear();
     if (task.files.length > 0) {
-      this.#claims.push({ claim: claimOf(task), taskId: task.id });
+      this.#claims.push({ claim: claimOf(task, this.#circumstances.home), taskId: task.id });
       this.#obstacles.clear();
     }
     return null;
@@ -273,14 +275,14 @@ class Draft {
   }
 
   #isLocked(task: Task): boolean {
-    const { sets, others } = this.#obstaclesIn(task.workspace);
+    const { sets, others } = this.#obstaclesIn(realWorkspace(task.workspace, this.#circumstances.home));
     let locked = sets.some(({ way, patterns }) =>
       task.files.some((file) => patterns.overlaps(way + file, this.#steps)),
     );
     for (const other of others) {
       // One that runs out says how long the plan is good, even where the task is locked anyway.
       if (locked && (other.expiresAt ?? Number.POSITIVE_INFINITY) >= this.#validUntil) continue;
-      if (!conflicts(other, claimOf(task), this.#steps)) continue;
+      if (!conflicts(other, claimOf(task, this.#circumstances.home), this.#steps)) continue;
       locked = true;
       if (other.expiresAt !== undefined) this.#until(other.expiresAt);
     }
@@ -316,7 +318,7 @@ class Draft {
   }
 
   #lockReason(task: Task): Reason {
-    const claim = claimOf(task);
+    const claim = claimOf(task, this.#circumstances.home);
     const held = holders(this.#state.locks, claim, this.#circumstances.now, undefined, this.#steps);
     const planned = this.#claims.filter((other) => conflicts(other.claim, claim, this.#steps));
     const until =
@@ -440,8 +442,8 @@ class Draft {
 export const HANDOUTS_MAX = 3;
 
 /** What a task's session locks. */
-export function claimOf(task: Pick<Task, "workspace" | "files">): LockClaim {
-  return { workspace: task.workspace, paths: task.files, mode: "exclusive" };
+export function claimOf(task: Pick<Task, "workspace" | "files">, home: string): LockClaim {
+  return { workspace: realWorkspace(task.workspace, home), paths: task.files, mode: "exclusive" };
 }
 
 interface Stream {

@@ -2,6 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import { closed, Name } from "../api/common.ts";
 import { AgentCheck, AgentList, AgentPause, AgentQuery, Agent as AgentSchema } from "../api/orchestrate.ts";
+import type { Agent } from "../core/agent.ts";
 import { pauseAgent, resumeAgent } from "../core/decide/agents.ts";
 import { accept } from "../core/decision.ts";
 import { type Answers, json, type Rendered } from "./answers.ts";
@@ -71,14 +72,10 @@ export function agentRoutes(app: App, services: Services, answers: Answers): voi
     },
     async (request, reply) => {
       const { name } = request.params;
-      if (directory.agent(name) === undefined)
-        throw new ProblemError(404, "AGENT_NOT_FOUND", `no agent is called ${name}`);
+      const agent = directory.agent(name);
+      if (agent === undefined) throw new ProblemError(404, "AGENT_NOT_FOUND", `no agent is called ${name}`);
       const problem = await directory.check(name);
-      const found = {
-        agent: name,
-        ok: problem === null,
-        message: problem ?? "it can be reached and its program is there",
-      };
+      const found = { agent: name, ok: problem === null, message: problem ?? allIsWell(agent) };
       return answers.run(
         request,
         reply,
@@ -87,6 +84,13 @@ export function agentRoutes(app: App, services: Services, answers: Answers): voi
       );
     },
   );
+
+  /** What was really looked at. */
+  function allIsWell({ method }: Agent): string {
+    if (method === null) return "works at the board and is never dispatched to: there is nothing to check";
+    if (method === "sessions_spawn") return "is started by Jarvis at a heartbeat: there is nothing here to check";
+    return "it can be reached and its program is there";
+  }
 
   function shown(name: string): Rendered {
     return json(agentViews(services).find((agent) => agent.agent === name));

@@ -25,12 +25,26 @@ function parse(request: FastifyRequest, body: Buffer): unknown {
   // Bytes that are not UTF-8 are refused rather than replaced.
   if (!isUtf8(body)) throw new ProblemError(400, "INVALID_JSON", "the body is not UTF-8");
   const text = body.toString("utf8", body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? 3 : 0);
+  const value = parseText(text);
+  // Only an escape can make half a character of valid UTF-8; what cannot be written as UTF-8 again breaks every strict reader.
+  if (text.includes("\\u") && !isWellFormed(value))
+    throw new ProblemError(400, "INVALID_JSON", "the body has half of a character (an unpaired \\ud800 to \\udfff)");
+  return value;
+}
+
+function parseText(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
     if (text.trim() === "") return undefined;
     throw new ProblemError(400, "INVALID_JSON", "the body is not JSON");
   }
+}
+
+function isWellFormed(value: unknown): boolean {
+  if (typeof value === "string") return !/\p{Surrogate}/u.test(value);
+  if (typeof value !== "object" || value === null) return true;
+  return Object.entries(value).every(([key, item]) => isWellFormed(key) && isWellFormed(item));
 }
 
 function checkType({ headers }: FastifyRequest): void {

@@ -20,7 +20,7 @@ export function metricsRoutes(app: App, services: Services): void {
     { schema: { tags: ["watching"], summary: "the same for Prometheus" } },
     async (_request, reply) => {
       const { default: prometheus } = await import("prom-client");
-      const { Gauge, Registry } = prometheus;
+      const { Counter, Gauge, Registry } = prometheus;
       const registry = new Registry();
       const { byAgent, totalDispatched, todo, tasks } = await committed(dispatcher, () => ({
         ...report(services),
@@ -28,16 +28,19 @@ export function metricsRoutes(app: App, services: Services): void {
       }));
       const gauge = (name: string, help: string, labelNames: string[] = []) =>
         new Gauge({ name: `jarvis_${name}`, help, labelNames, registers: [registry] });
-      gauge("dispatched_total", "sessions started").set(totalDispatched);
-      const sessions = gauge("sessions_total", "sessions by agent and how they ended", ["agent", "outcome"]);
+      // Made anew for each answer: what counts them is the journal, not this process.
+      const counter = (name: string, help: string, labelNames: string[] = []) =>
+        new Counter({ name: `jarvis_${name}`, help, labelNames, registers: [registry] });
+      counter("dispatched_total", "sessions started").inc(totalDispatched);
+      const sessions = counter("sessions_total", "sessions by agent and how they ended", ["agent", "outcome"]);
       const active = gauge("active_sessions", "slots in use", ["agent"]);
-      const cost = gauge("cost_usd_total", "known cost", ["agent"]);
+      const cost = counter("cost_usd_total", "known cost", ["agent"]);
       const average = gauge("completion_average_ms", "mean time of completed sessions", ["agent"]);
       for (const [agent, counts] of Object.entries(byAgent)) {
         for (const outcome of ["completed", "failed", "cancelled"] as const)
-          sessions.set({ agent, outcome }, counts[outcome]);
+          sessions.inc({ agent, outcome }, counts[outcome]);
         active.set({ agent }, counts.active);
-        cost.set({ agent }, counts.costUsd);
+        cost.inc({ agent }, counts.costUsd);
         if (counts.averageCompletionMs !== null) average.set({ agent }, counts.averageCompletionMs);
       }
       gauge("tasks_todo", "tasks in todo").set(todo);

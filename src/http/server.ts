@@ -36,6 +36,8 @@ export type App = FastifyInstance<
 const BODY_BYTES_MAX = 1024 * 1024;
 /** A request has to be here whole within this time. */
 const REQUEST_TIMEOUT_MS = 60_000;
+const HEADERS_TIMEOUT_MS = 10_000;
+const CONNECTIONS_MAX = 1000;
 
 /** Builds the server; `listen` is the caller's. */
 export async function buildServer(services: Services): Promise<App> {
@@ -56,6 +58,10 @@ export async function buildServer(services: Services): Promise<App> {
     frameworkErrors: (error, request, reply) => void onError(error, request, reply),
     clientErrorHandler: (error, socket) => refuseUnreadable(error, socket),
   }).withTypeProvider<TypeBoxTypeProvider>();
+
+  // Whoever opens connections and says nothing must not use up what runs and files need.
+  app.server.maxConnections = CONNECTIONS_MAX;
+  app.server.headersTimeout = HEADERS_TIMEOUT_MS;
 
   app.setValidatorCompiler(compileValidator);
   // Answers are built from typed views; their schemas are for the reader of the OpenAPI document.

@@ -21,6 +21,8 @@ export interface ArchiveReader extends Archive {
     cursor: string | undefined,
     limit: number,
   ): Promise<{ records: readonly EndedSession[]; nextCursor: string | undefined }>;
+  /** Of a task, newest first. */
+  sessionsOf(taskId: string): Promise<readonly EndedSession[]>;
   removeTask(id: string): Promise<void>;
 }
 

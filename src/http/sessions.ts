@@ -45,8 +45,12 @@ export function sessionRoutes(app: App, services: Services, answers: Answers, st
         const sessions = records.filter(wanted).map((session) => view(session, true));
         return { sessions, ...(nextCursor === undefined ? {} : { nextCursor }) };
       }
+      // Who asks for one task's sessions wants all of them, wherever they are by now.
+      const archived = query.taskId === undefined ? [] : await archive.sessionsOf(query.taskId);
       return committed(dispatcher, () => {
-        const newestFirst = [...dispatcher.state.sessions.byId.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
+        const hot = dispatcher.state.sessions.byId;
+        const all = [...hot.values(), ...archived.filter(({ id }) => !hot.has(id))];
+        const newestFirst = all.sort((a, b) => (a.id < b.id ? 1 : -1));
         const { records, nextCursor } = page(
           { records: newestFirst, key: (session) => session.id, descending: true, wanted },
           query,

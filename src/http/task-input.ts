@@ -37,11 +37,12 @@ export function lockPaths(paths: readonly string[], pointer: string): readonly s
   return [...new Set(normal)];
 }
 
-/** The workspace as an absolute path, under one of the roots and not in the data directory. Links are followed at the start of a run. */
+/** The workspace as an absolute path or one that begins with ~, which an SSH host reads as its own home; under one of the roots and not in the data directory. Links are followed at the start of a run. */
 export function workspacePath(workspace: string, config: Config): string {
   if (workspace.includes("\0")) throw invalid("/workspace", "contains a NUL character");
   const path = expand(workspace);
-  if (path === null) throw invalid("/workspace", "must be an absolute path, or begin with ~/");
+  if (path === null)
+    throw invalid("/workspace", "must be an absolute path, or begin with ~/ (on an SSH host, that is the home there)");
   const roots = config.workspaceRoots.map((root) => expand(root) ?? resolve(root));
   if (!roots.some((root) => isUnder(path, root))) {
     throw invalid("/workspace", "lies under none of the config's workspaceRoots");
@@ -49,7 +50,7 @@ export function workspacePath(workspace: string, config: Config): string {
   if (isUnder(path, config.dataDirectory) || isUnder(config.dataDirectory, path)) {
     throw invalid("/workspace", "must neither lie in the data directory nor contain it");
   }
-  return path;
+  return workspace.startsWith("~") && isUnder(path, homedir()) ? `~${path.slice(homedir().length)}` : path;
 }
 
 function expand(path: string): string | null {

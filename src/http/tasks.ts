@@ -99,6 +99,10 @@ export function taskRoutes(app: App, services: Services, answers: Answers): void
         return task === undefined ? null : withHistory(task);
       });
       const found = hot ?? withHistory(await findArchived(id));
+      const known = new Set(found.sessions.map((session) => session.id));
+      const surroundings = { locks: dispatcher.state.locks, sign: () => undefined };
+      const archived = (await archive.sessionsOf(id)).filter((session) => !known.has(session.id)).reverse();
+      found.sessions.unshift(...archived.map((session) => sessionView(session, surroundings, true)));
       reply.header("etag", `"${found.version}"`);
       return found;
     },

@@ -6,6 +6,8 @@ import type { Archive as ArchivePort } from "../dispatcher/ports.ts";
 import { openArchive } from "./archive.ts";
 import type { Log } from "./log.ts";
 
+const SESSIONS_OF_TASK_MAX = 1000;
+
 type Recorded = Readonly<Record<string, unknown>>;
 
 export interface ArchivePageOf<R> {
@@ -19,6 +21,8 @@ export interface Archives extends ArchivePort {
   /** Newest first; the cursor is opaque. */
   tasks(cursor: string | undefined, limit: number): Promise<ArchivePageOf<Task>>;
   sessions(cursor: string | undefined, limit: number): Promise<ArchivePageOf<EndedSession>>;
+  /** Of a task, newest first, at most so many as anybody reads. */
+  sessionsOf(taskId: string): Promise<readonly EndedSession[]>;
   removeTask(id: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -48,6 +52,9 @@ export async function openArchives(directory: string, log: Log): Promise<Archive
     async sessions(cursor, limit) {
       const { records, nextCursor } = await sessions.list(cursor, limit);
       return { records: records.map((record) => fromRecord<EndedSession>(record)), nextCursor };
+    },
+    async sessionsOf(taskId) {
+      return (await sessions.listGroup(taskId, SESSIONS_OF_TASK_MAX)).map((record) => fromRecord<EndedSession>(record));
     },
     removeTask: (taskId) => tasks.remove([taskId]),
     async close() {

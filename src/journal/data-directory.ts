@@ -1,10 +1,10 @@
 /** The data directory: one owner, an id that its files carry, and the secret that callback tokens are made with. */
 import { randomBytes } from "node:crypto";
-import { readdir, readFile, realpath } from "node:fs/promises";
+import { chmod, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Clock } from "../dispatcher/ports.ts";
 import { DamagedData } from "./damage.ts";
-import { type Disk, noEntry, realDisk } from "./disk.ts";
+import { DIRECTORY_MODE, type Disk, noEntry, realDisk } from "./disk.ts";
 import type { Log } from "./log.ts";
 import { OWNER_FILE, type Ownership, takeOwnership } from "./owner.ts";
 import { JOURNAL, listSegments } from "./segment.ts";
@@ -62,8 +62,20 @@ export async function ownDataDirectory(
   const wanted = resolve(path);
   await disk.makeDirectory(wanted);
   const real = await realpath(wanted);
+  await makePrivate(real, log);
   for (const folder of [JOURNAL, "runs", "archive"]) await disk.makeDirectory(join(real, folder));
   return { path: real, ownership: await takeOwnership(real, { clock, log, onLost, disk }) };
+}
+
+/** Who made the directory by hand may not have thought of its mode: what lies in it is for its owner alone. */
+async function makePrivate(directory: string, log: Log): Promise<void> {
+  const { mode } = await stat(directory);
+  if ((mode & 0o077) === 0) return;
+  await chmod(directory, DIRECTORY_MODE);
+  log.warn(
+    { directory, was: (mode & 0o777).toString(8) },
+    "the data directory was open to others: it is its owner's alone now",
+  );
 }
 
 /** The id; `undefined` where there is none. Throws `DamagedData`. */

@@ -3,7 +3,7 @@
  * Whatever only reads goes to `node:fs` directly.
  */
 import * as fs from "node:fs";
-import { mkdir, open, realpath, rename, rm } from "node:fs/promises";
+import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import writeFileAtomic from "write-file-atomic";
 
@@ -54,10 +54,15 @@ export const realDisk: Disk = {
     return new RealFile(await openFile(path, "r+"));
   },
   async makeDirectory(path) {
-    const first = await mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
-    if (first === undefined) return;
-    for (let made = path; made.length >= first.length; made = dirname(made))
-      await realDisk.syncDirectory(dirname(made));
+    if (await isDirectory(path)) return;
+    // Level by level: where a directory cannot be made (in /proc), Node's own recursive mkdir never comes to an end.
+    if (dirname(path) !== path) await realDisk.makeDirectory(dirname(path));
+    try {
+      await mkdir(path, { mode: DIRECTORY_MODE });
+    } catch (error) {
+      if (!(await isDirectory(path))) throw error;
+    }
+    await realDisk.syncDirectory(dirname(path));
   },
   rename,
   remove: (path) => rm(path, { recursive: true, force: true }),
@@ -88,6 +93,15 @@ export const realDisk: Disk = {
     await realDisk.syncDirectory(dirname(await realpath(path)));
   },
 };
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    noEntry(error);
+    return false;
+  }
+}
 
 // The hot path: callbacks cost half of what a FileHandle does.
 class RealFile implements DiskFile {

@@ -296,6 +296,21 @@ t.test("a workspace inside another one is the same files", async (t) => {
   t.same(codesOf(look(world)), { "2": ["LOCKED"], "4": ["LOCKED"], "7": ["LOCKED"] }, "held or planned is the same");
 });
 
+t.test("a workspace in the home is the same by either name, for locks", async (t) => {
+  const world = aBoard([
+    { id: "1", files: ["x"], workspace: "~/p" },
+    { id: "2", files: ["p/x"], workspace: "/home/me", assignee: "gemini" },
+    { id: "3", files: ["p/y"], workspace: "~", assignee: "gemini" },
+  ]);
+  t.same(codesOf(look(world)), { "2": ["LOCKED"] });
+  world.must(dispatch({}));
+  t.same(codesOf(look(world)), { "2": ["LOCKED"] });
+  const session = world.state.sessions.activeByTask.get("3")?.id ?? "";
+  t.equal(world.state.sessions.byId.get(session)?.workspace, "~", "the agent's host has a home of its own");
+  const asked = acquireLock({ sessionId: session, paths: ["p/x"], mode: "shared" });
+  t.match(world.execute(asked), { ok: false, refusal: { code: "LOCKED" } });
+});
+
 t.test("whatever is locked and wherever, a task waits if and only if its files conflict with it", async (t) => {
   const workspace = fc.constantFrom("/", "/w", "/w/a", "/w/a/b", "/w/[a]", "/v");
   const file = fc.constantFrom(
@@ -321,7 +336,7 @@ t.test("whatever is locked and wherever, a task waits if and only if its files c
       world.must(createTask({ id: "asked", title: "asked", assignee: "gemini", ...asked }));
       const task = world.state.tasks.byId.get("asked");
       if (task === undefined) return false;
-      const expected = locks.some((lock) => conflicts(lock, claimOf(task)));
+      const expected = locks.some((lock) => conflicts(lock, claimOf(task, world.context.home)));
       if (expected) locked++;
       return (codesOf(look(world))["asked"] ?? []).includes("LOCKED") === expected;
     }),

@@ -112,6 +112,7 @@ export function aWorld(settings: Partial<Context> = {}): World {
     maxConcurrent: 8,
     unavailability: (agent) => unavailable.get(agent) ?? null,
     isArchived: (id) => archived.has(id),
+    home: "/home/me",
     newId: (prefix) => `${prefix}_${String(++ids).padStart(6, "0")}`,
     random: () => 0.5,
     retry: { maxAttempts: 3, initialDelayMs: 10_000, maxDelayMs: 300_000 },

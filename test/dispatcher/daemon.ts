@@ -56,6 +56,7 @@ export function startDaemon(machine: Machine, { auto = false } = {}): Daemon {
     maxConcurrent: MAX_CONCURRENT,
     unavailability: () => null,
     isArchived: (id) => archive.hasTask(id),
+    home: "/home/me",
     newId: (prefix) => `${prefix}_${String(++machine.ids).padStart(6, "0")}`,
     random,
     retry: { maxAttempts: 3, initialDelayMs: 10_000, maxDelayMs: 300_000 },

@@ -187,8 +187,9 @@ t.test("a workspace lies under a root and never touches the daemon's own data", 
   const { ask } = await serverFor(t, { workspaceRoots: ["~/projects", "/srv/work", "/var/lib"] });
   const home = homedir();
   for (const [workspace, wanted] of [
-    ["~/projects/a", `${home}/projects/a`],
-    ["~/projects", `${home}/projects`],
+    ["~/projects/a", "~/projects/a"], // as the host that it runs on has it
+    ["~/projects//a/../b/", "~/projects/b"],
+    ["~/projects", "~/projects"],
     [`${home}/projects/a/`, `${home}/projects/a`],
     ["/srv/work//b/./c", "/srv/work/b/c"],
     ["/srv/work/x/../y", "/srv/work/y"],
@@ -435,6 +436,18 @@ t.test("an archived task is read, commented, changed and deleted like others", a
     "changed",
     "commented",
   ]);
+
+  const { taskId, sessionId } = await startTask(ask, { title: "worked on" });
+  await ask("PUT", "/api/orchestrate", { body: { taskId, sessionId, status: "completed" } });
+  const ended = dispatcher.state.sessions.ended.get(sessionId);
+  await archive.appendSessions(ended === undefined ? [] : [ended]);
+  await dispatcher.execute((_state, { now }) => ({
+    ok: true,
+    events: [{ type: "session.archived", at: now, sessionIds: [sessionId] }],
+    answer: () => null,
+  }));
+  t.match((await get(ask, taskId)).sessions, [{ id: sessionId, status: "completed" }], "its history stays with it");
+  t.match((await ask("GET", `/api/sessions?taskId=${taskId}`)).body.sessions, [{ id: sessionId }]);
 
   t.equal((await ask("DELETE", "/api/tasks/deleted")).status, 204);
   t.equal((await ask("GET", "/api/tasks/deleted")).status, 404);

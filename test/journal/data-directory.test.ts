@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { type DataDirectory, type DataDirectoryOptions, openDataDirectory } from "../../src/journal/data-directory.ts";
@@ -67,8 +67,23 @@ t.test("a lost secret is replaced, and that is logged", async (t) => {
   const path = t.testdir({ id: "0123456789abcdef" });
   const data = await openData(path, { log });
   t.match(data.secret, /^[0-9a-f]{64}$/);
+  t.equal(log.warnings.filter((line) => JSON.stringify(line).includes("secret")).length, 1);
+  await data.close();
+});
+
+t.test("a directory that was made by hand and is open to others is closed to them", async (t) => {
+  const log = new TestLog();
+  const path = join(t.testdir(), "data");
+  mkdirSync(path);
+  chmodSync(path, 0o755);
+  const data = await openData(path, { log });
+  t.equal(statSync(path).mode & 0o777, 0o700);
   t.equal(log.warnings.length, 1);
   await data.close();
+});
+
+t.test("where no directory can be made, that is an error and no endless attempt", async (t) => {
+  await t.rejects(openData("/proc/nothing/of/this"), { code: /^E/ });
 });
 
 t.test("one owner", async (t) => {

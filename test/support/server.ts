@@ -89,6 +89,7 @@ export async function testServer(options: TestServerOptions = {}) {
     maxConcurrent: knobs.config.dispatch.maxConcurrent,
     unavailability: (name) => knobs.unavailable.get(name) ?? null,
     isArchived: (id) => archive.hasTask(id),
+    home: "/home/me",
   });
   // Ids go on growing over a restart, as real ones do.
   let ids = journal.lastSeq * 10;
@@ -181,6 +182,7 @@ function memoryArchive(): MemoryArchive {
     session: async (id) => sessionsById.get(id) ?? null,
     tasks: async () => ({ records: [...tasksById.values()].reverse(), nextCursor: undefined }),
     sessions: async () => ({ records: [...sessionsById.values()].reverse(), nextCursor: undefined }),
+    sessionsOf: async (taskId) => [...sessionsById.values()].filter((session) => session.taskId === taskId).reverse(),
     async removeTask(id) {
       tasksById.delete(id);
     },

@@ -53,7 +53,7 @@ function eventsOf(state: State, context: Context, planned: Plan): readonly Event
   let fence = state.ledger.fence;
   for (const { task, agent } of planned.starts) {
     const session = newSession(context, task, agent);
-    const lock = task.files.length === 0 ? undefined : newLock(session, ++fence);
+    const lock = task.files.length === 0 ? undefined : newLock(session, ++fence, context.home);
     events.push({ type: "session.started", at: context.now, session, ...(lock === undefined ? {} : { lock }) });
   }
   return events;
@@ -82,13 +82,13 @@ function newSession(context: Context, task: Task, agent: Agent): StartingSession
   };
 }
 
-function newLock(session: StartingSession, fence: number): Lock {
+function newLock(session: StartingSession, fence: number, home: string): Lock {
   return {
     id: taskLockId(session.id),
     sessionId: session.id,
     taskId: session.taskId,
     agent: session.agent,
-    ...claimOf(session),
+    ...claimOf(session, home),
     fence,
     acquiredAt: session.startedAt,
   };

@@ -1,8 +1,9 @@
 /** Commands on locks that sessions ask for while they run. */
 import { accept, type Command, refuse } from "../decision.ts";
-import { isHeld, type Lock, type LockMode, taskLockId } from "../lock.ts";
+import { isHeld, type Lock, type LockMode, realWorkspace, taskLockId } from "../lock.ts";
 import { holders } from "../lock-manager.ts";
 import { isActive } from "../session.ts";
+import type { State } from "../state.ts";
 
 export interface LockRequest {
   readonly sessionId: string;
@@ -15,6 +16,10 @@ export interface LockRequest {
 
 /** A session that takes lock after lock must not fill the daemon's memory. */
 const LOCKS_PER_SESSION_MAX = 100;
+/** In all of a session's locks, the task's own included. */
+const PATH_CHARS_PER_SESSION_MAX = 128 * 1024;
+/** So many paths of a holder are named to whoever is refused. */
+const PATHS_NAMED = 20;
 
 /** All paths or none. */
 export function acquireLock({ sessionId, paths, mode, ttlMs }: LockRequest): Command<Lock> {
@@ -28,7 +33,9 @@ export function acquireLock({ sessionId, paths, mode, ttlMs }: LockRequest): Com
         "TOO_MANY_LOCKS",
         `session ${sessionId} holds ${LOCKS_PER_SESSION_MAX} locks; give some back first`,
       );
-    const claim = { workspace: session.workspace, paths, mode };
+    if (lockedChars(state, sessionId) + charsOf(paths) > PATH_CHARS_PER_SESSION_MAX)
+      return refuse("TOO_MANY_LOCKS", `the paths of session ${sessionId} would be too long; lock directories instead`);
+    const claim = { workspace: realWorkspace(session.workspace, context.home), paths, mode };
     const inTheWay = holders(state.locks, claim, context.now, sessionId);
     if (inTheWay.length > 0) {
       return refuse("LOCKED", `held by ${inTheWay.map((lock) => `${lock.agent} on task ${lock.taskId}`).join(", ")}`, {
@@ -37,7 +44,7 @@ export function acquireLock({ sessionId, paths, mode, ttlMs }: LockRequest): Com
           sessionId: lock.sessionId,
           taskId: lock.taskId,
           agent: lock.agent,
-          paths: lock.paths,
+          paths: lock.paths.slice(0, PATHS_NAMED),
           mode: lock.mode,
         })),
       });
@@ -54,6 +61,16 @@ export function acquireLock({ sessionId, paths, mode, ttlMs }: LockRequest): Com
     };
     return accept([{ type: "lock.acquired", at: context.now, lock }], () => lock);
   };
+}
+
+function lockedChars(state: State, sessionId: string): number {
+  let chars = 0;
+  for (const id of state.locks.bySession.get(sessionId) ?? []) chars += charsOf(state.locks.byId.get(id)?.paths ?? []);
+  return chars;
+}
+
+function charsOf(paths: readonly string[]): number {
+  return paths.reduce((sum, path) => sum + path.length, 0);
 }
 
 export interface LockRenewal {

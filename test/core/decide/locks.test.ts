@@ -69,6 +69,18 @@ t.test("a session holds so many locks and no more", async (t) => {
   t.equal(ask("one-more"), "ok");
 });
 
+t.test("a session's paths are bounded in all", async (t) => {
+  const world = threeSessions();
+  const ask = (n: number) => {
+    const paths = Array.from({ length: 20 }, (_, index) => `${n}-${index}-${"x".repeat(1000)}`);
+    return codeOf(world.execute(acquireLock({ sessionId: world.a, paths, mode: "exclusive" })));
+  };
+  let asked = 0;
+  while (ask(asked) === "ok" && asked < 100) asked++;
+  t.equal(asked, 6);
+  t.equal(ask(asked), "TOO_MANY_LOCKS");
+});
+
 t.test("claims conflict where some path can be both's", async (t) => {
   const claim = (workspace: string | null, path: string, mode: LockMode = "exclusive") => ({
     workspace,
