@@ -1,8 +1,13 @@
 /** /openapi.json and /docs: the contract, made from the very schemas that check the requests. */
 import { readFile } from "node:fs/promises";
+import { Problem } from "../api/common.ts";
 import { PACKAGE_FILE } from "../location.ts";
 import { docsRoutes } from "./docs.ts";
 import type { App } from "./server.ts";
+
+const content = { "application/problem+json": { schema: Problem } };
+const REFUSED = { description: "refused; the code says why", content };
+const FAILED = { description: "not done, or unknown whether it was: ask again", content };
 
 export async function openApi(app: App): Promise<void> {
   const { default: swagger } = await import("@fastify/swagger");
@@ -20,6 +25,10 @@ export async function openApi(app: App): Promise<void> {
         components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
         security: [{ token: [] }],
       },
+      transform: ({ schema, url }: { schema: { response?: object }; url: string }) => ({
+        schema: { ...schema, response: { ...schema.response, "4xx": REFUSED, "5xx": FAILED } },
+        url,
+      }),
     } as never,
   );
   app.get("/openapi.json", { schema: { tags: ["watching"], summary: "this document" } }, async () =>
