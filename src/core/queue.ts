@@ -23,6 +23,17 @@ export function isConditional(task: Task): boolean {
   );
 }
 
+/** The queues of all these tasks. */
+export function queuesOf(tasks: Iterable<Task>): Queues {
+  const queues: Queues = new Map();
+  for (const task of tasks) if (task.status === "todo") listOf(queues, task).push(task);
+  for (const { plain, conditional } of queues.values()) {
+    plain.sort(compareTasks);
+    conditional.sort(compareTasks);
+  }
+  return queues;
+}
+
 /** Moves a task from where its former version stood to where its new version stands; `undefined` = not there. */
 export function requeue(queues: Queues, before: Task | undefined, after: Task | undefined): void {
   const from = before?.status === "todo" ? before : undefined;

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { Event } from "../core/event.ts";
 import { replayFrom, type State } from "../core/state.ts";
+import { leaveQueues } from "../core/task-board.ts";
 import { transition } from "../core/transition.ts";
 import type { Clock, Journal } from "../dispatcher/ports.ts";
 import { Checkpoint } from "./checkpoint.ts";
@@ -95,5 +96,7 @@ async function readFiles(directory: DataDirectory): Promise<Map<StateFileName, F
 }
 
 async function replay(state: State, journal: Journal): Promise<void> {
+  const makeQueues = leaveQueues(state.tasks);
   for await (const stored of journal.read(replayFrom(state))) transition(state, stored);
+  makeQueues();
 }
