@@ -208,6 +208,10 @@ export function taskRoutes(app: App, services: Services, answers: Answers): void
   }
 }
 
+/** An agent that comments without end must not fill the daemon's memory. */
+const COMMENTS_PER_SESSION_MAX = 200;
+const COMMENT_CHARS_PER_SESSION_MAX = 4 * 1024 * 1024;
+
 /** An agent comments on its own session's task, under its own name, while its session lasts. */
 function asItself<A>(
   command: Command<A>,
@@ -220,6 +224,10 @@ function asItself<A>(
     if (session.agent !== author)
       return refuse("NOT_YOUR_SESSION", `comment as ${session.agent}, the agent of this session`);
     if (!isActive(session)) return refuse("SESSION_NOT_ACTIVE", `session ${sessionId} is over (${session.status})`);
+    const said = state.tasks.byId.get(taskId)?.comments.filter((comment) => comment.sessionId === sessionId) ?? [];
+    const chars = said.reduce((sum, { content }) => sum + content.length, 0);
+    if (said.length >= COMMENTS_PER_SESSION_MAX || chars >= COMMENT_CHARS_PER_SESSION_MAX)
+      return refuse("TOO_MANY_COMMENTS", `session ${sessionId} has said enough; put the rest into a file`);
     return command(state, context);
   };
 }

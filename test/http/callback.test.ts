@@ -428,3 +428,20 @@ t.test(
     t.same([again.status, again.body], [201, first.body]);
   },
 );
+
+t.test("an agent comments so much and no more; the operator does as long as he likes", async (t) => {
+  const server = await serverFor(t);
+  const { taskId, sessionId } = await startTask(server.ask, { assignee: "claude" });
+  const agent = agentOf(server, sessionId);
+  const url = `/api/tasks/${taskId}/comments`;
+  let said = 0;
+  for (; said < 1000; said++) {
+    const { status, body } = await agent("POST", url, { body: { author: "claude", content: `word ${said}` } });
+    if (status === 201) continue;
+    t.same([status, body.code], [409, "TOO_MANY_COMMENTS"]);
+    break;
+  }
+  t.equal(said, 200);
+  t.equal((await server.ask("POST", url, { body: { author: "diego", content: "enough" } })).status, 201);
+  t.equal((await put(agent, { taskId, sessionId, status: "completed", result: "done" })).status, 200);
+});
