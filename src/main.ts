@@ -1,12 +1,13 @@
 /** The daemon as a process: starts it, tells systemd, obeys signals. */
 import { execFile } from "node:child_process";
+import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { pino } from "pino";
 import { composeDaemon, type Daemon } from "./compose.ts";
-import { problemLine } from "./config/config-error.ts";
+import { type ConfigProblem, problemLine } from "./config/config-error.ts";
 import { checkExposure, urlOf } from "./config/exposure.ts";
 import { reloadConfig } from "./config/reload.ts";
 import type { Config } from "./config/schema.ts";
-import type { ConfigSources } from "./config/sources.ts";
+import { type ConfigSources, givenBy, listeningFileOf } from "./config/sources.ts";
 import { realClock } from "./dispatcher/clock.ts";
 import { type RepairedFile, repairDirectory as repairDataDirectory } from "./journal/repair-directory.ts";
 
@@ -29,9 +30,9 @@ export interface ServeOptions {
 export async function serve(first: Config, { sources, warnings }: ServeOptions): Promise<number> {
   let config = first;
   const log = pino({ level: config.logLevel, redact: ["token", "*.token", "headers.authorization", "headers.cookie"] });
-  const exposure = checkExposure(config);
+  const exposure = checkExposure(config, givenBy(sources, "host"));
   if (exposure !== null) {
-    process.stderr.write(`${problemLine(exposure)}\n`);
+    complain(exposure);
     return 2;
   }
   for (const warning of warnings) log.warn(warning);
@@ -58,14 +59,24 @@ export async function serve(first: Config, { sources, warnings }: ServeOptions):
     return startFailed(error);
   }
   try {
+    // Fastify says for each address that it listens; one line that names the URL is enough.
+    if (log.isLevelEnabled("info")) log.level = "warn";
     await daemon.app.listen({ host: config.server.host, port: config.server.port });
   } catch (error) {
     await daemon.stop();
-    return startFailed(error);
+    return listenFailed(error, config, sources);
+  } finally {
+    log.level = config.logLevel;
   }
   const url = urlOf(config.server.host, portOf(daemon));
+  const listeningFile = listeningFileOf(config.dataDirectory);
+  try {
+    writeListening(listeningFile, url);
+  } catch (error) {
+    log.warn({ err: error }, "commands have to be told with --url where this daemon listens");
+  }
   daemon.start(url);
-  log.info({ url, pid: process.pid }, "listening");
+  log.info({ url }, "listening");
   const stopWatchdog = tellSystemd(log);
 
   let stopping = false;
@@ -75,6 +86,8 @@ export async function serve(first: Config, { sources, warnings }: ServeOptions):
     stopping = true;
     log.info({ signal }, "stopping; agents at work go on");
     notify("STOPPING=1");
+    // While the directory is still ours: the next daemon's file is not ours to remove.
+    rmSync(listeningFile, { force: true });
     const forced = setTimeout(() => daemon.app.server.closeAllConnections(), STOP_MS);
     daemon
       .stop()
@@ -90,7 +103,7 @@ export async function serve(first: Config, { sources, warnings }: ServeOptions):
   const reload = () => {
     const result = reloadConfig(config, sources);
     if ("error" in result) {
-      log.error({ err: result.error }, "the config is wrong; the old settings go on to hold");
+      log.error({ problems: result.error.message.split("\n") }, "the config is wrong; the old settings go on to hold");
       return;
     }
     config = result.config;
@@ -110,6 +123,34 @@ export async function serve(first: Config, { sources, warnings }: ServeOptions):
 function portOf({ app }: Daemon): number {
   const address = app.server.address();
   return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+/** For the command: where this process listens, which the settings need not say. Replaced whole; it need not outlive a power cut. */
+function writeListening(file: string, url: string): void {
+  const fresh = `${file}.new`;
+  rmSync(fresh, { force: true });
+  writeFileSync(fresh, `${JSON.stringify({ url, pid: process.pid })}\n`, { mode: 0o600, flag: "wx" });
+  renameSync(fresh, file);
+}
+
+/** A host or port that cannot be used. Not wrong usage: a name or address may only be missing until the network is up. */
+function listenFailed(error: unknown, { server }: Config, sources: ConfigSources): number {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN" || code === "EADDRNOTAVAIL") {
+    const found = `"${server.host}"${givenBy(sources, "host")}, which is no address of this machine (${code})`;
+    complain({ path: "server.host", found, wanted: "a name or address of this machine such as 127.0.0.1" });
+    return 1;
+  }
+  if (code === "EACCES") {
+    const found = `${server.port}${givenBy(sources, "port")}, where this user may not listen (${code})`;
+    complain({ path: "server.port", found, wanted: "a port from 1024 on, or 0 for a free one" });
+    return 1;
+  }
+  return startFailed(error);
+}
+
+function complain(problem: ConfigProblem): void {
+  process.stderr.write(`error: the configuration cannot be used\n  ${problemLine(problem)}\n`);
 }
 
 function startFailed(error: unknown): number {

@@ -45,6 +45,14 @@ export class ApiError extends Error {
   }
 }
 
+/** Nothing can have this id: in a URL it would name the list, or what lies above it. */
+export class InvalidId extends Error {
+  constructor(id: string) {
+    super(`${JSON.stringify(id)} is not an id`);
+    this.name = "InvalidId";
+  }
+}
+
 /** No answer, or one that is not the daemon's. */
 export class ConnectionError extends Error {
   /** `ECONNREFUSED` and its like, `TIMEOUT`, `NOT_JARVIS`. */
@@ -75,10 +83,13 @@ export interface LogNews {
 
 export type Client = ReturnType<typeof createClient>;
 
-/** Every call rejects with `ApiError` or `ConnectionError`. Nothing is open between calls. */
+/** Every call rejects with `ApiError` or `ConnectionError`, or throws `InvalidId`. Nothing is open between calls. */
 export function createClient(options: ClientOptions) {
   const call = <T>(method: Method, path: string, more: CallOptions = {}) => callJson<T>(options, method, path, more);
-  const of = (kind: string, id: string, rest = "") => `/api/${kind}/${encodeURIComponent(id)}${rest}`;
+  const of = (kind: string, id: string, rest = "") => {
+    if (/^\.{0,2}$/.test(id)) throw new InvalidId(id);
+    return `/api/${kind}/${encodeURIComponent(id)}${rest}`;
+  };
   return {
     url: options.url,
     status: () => call<OrchestrateStatus>("GET", "/api/orchestrate"),

@@ -33,9 +33,8 @@ export function addAgents(context: Context): Command {
   agents
     .command("check <name>")
     .description("find out whether an agent can be reached and its program is there")
-    .option("--json", "print the API's JSON")
     .addHelpText("after", "\nExample:\n  $ jarvis-orchestrator agents check gemini")
-    .action((name: string, _options: JsonOption, command: Command) => check(context, name, command.optsWithGlobals()));
+    .action((name: string, _options: object, command: Command) => check(context, name, command.optsWithGlobals()));
   return agents;
 }
 

@@ -1,6 +1,7 @@
 /** `dispatch`: starts what is ready now, or says what would be. */
 import type { Command } from "commander";
 import { type Context, connect, printJson } from "./context.ts";
+import { EXIT } from "./failure.ts";
 import { collect } from "./options.ts";
 import { table } from "./table.ts";
 import { parseCount } from "./time.ts";
@@ -31,11 +32,13 @@ async function dispatch(context: Context, options: DispatchOptions): Promise<voi
     ...(options.task === undefined ? {} : { taskIds: [...options.task] }),
     ...(options.limit === undefined ? {} : { limit: options.limit }),
   });
+  const started = answer.dispatched ?? [];
+  const planned = answer.wouldDispatch ?? [];
+  const isMissing = answer.skipped.some(({ reasons }) => reasons.some(({ code }) => code === "TASK_NOT_FOUND"));
+  if (isMissing && started.length + planned.length === 0) context.exitCode = EXIT.failure;
   if (options.json) return printJson(context, answer);
 
   terminal.print(answer.message);
-  const started = answer.dispatched ?? [];
-  const planned = answer.wouldDispatch ?? [];
   if (started.length > 0) terminal.print(`\n${startTable(context, started)}`);
   if (planned.length > 0) terminal.print(`\n${startTable(context, planned)}`);
   if (answer.skipped.length > 0) terminal.print(`\nNot started\n${skippedTable(context, answer.skipped)}`);

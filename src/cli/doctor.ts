@@ -1,5 +1,5 @@
 /** `doctor`: looks at everything that a working set-up needs, and says what is wrong with it. */
-import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import type { Command } from "commander";
 import { ApiError, type Client } from "../api/client.ts";
@@ -47,8 +47,9 @@ function checkConfig(context: Context): Finding[] {
     const exposed = checkExposure(config);
     if (exposed !== null) throw new ConfigError([exposed]);
     const agents = Object.keys(config.agents);
+    const file = existsSync(config.configFile) ? config.configFile : "no config file; built-in settings";
     return [
-      { about, state: "ok", message: `${config.configFile}: agents ${agents.join(", ") || "none"}` },
+      { about, state: "ok", message: `${file}: agents ${agents.join(", ") || "none"}` },
       ...warnings.map((message): Finding => ({ about, state: "warn", message })),
       ...(config.token === null ? [{ about, state: "warn" as const, message: NO_TOKEN }] : []),
     ];

@@ -1,5 +1,5 @@
 /** How the command fails: one clear line that says what to do, and an exit status. */
-import { ApiError, ConnectionError } from "../api/client.ts";
+import { ApiError, ConnectionError, InvalidId } from "../api/client.ts";
 import { ConfigError } from "../config/config-error.ts";
 import { manyLines } from "./text.ts";
 
@@ -22,6 +22,7 @@ export function describeFailure(error: unknown): { readonly text: string; readon
   if (error instanceof ConfigError) return { text: describeConfig(error), exitCode: error.exitCode };
   if (error instanceof ApiError) return { text: manyLines(`error: ${describeRefusal(error)}`), exitCode: EXIT.failure };
   if (error instanceof ConnectionError) return { text: `error: ${error.message}`, exitCode: EXIT.failure };
+  if (error instanceof InvalidId) return { text: `error: ${error.message}`, exitCode: EXIT.usage };
   const message = error instanceof Error ? error.message : String(error);
   return { text: manyLines(`error: ${message}`), exitCode: EXIT.failure };
 }
@@ -34,9 +35,14 @@ function describeConfig(error: ConfigError): string {
 
 /** What the daemon said, its code, which fields it named, and what helps against it. */
 export function describeRefusal(error: ApiError): string {
-  const fields = error.errors.map((field) => `\n  ${field.path}: ${field.message}`).join("");
-  return `${error.detail} (${error.code})${remedy(error)}${fields}`;
+  // Where it names fields, the daemon's sentence only repeats the first of them.
+  const detail = error.errors.length > 0 ? "the request is not valid" : error.detail;
+  const fields = error.errors.map(({ path, message }) => `\n  ${path}: ${message.replace(PATTERN, "")}`).join("");
+  return `${detail} (${error.code})${remedy(error)}${fields}`;
 }
+
+/** The regular expression behind words that say the same. */
+const PATTERN = / \([\^\\].*\)$/;
 
 function remedy(error: ApiError): string {
   if (error.status === 401)

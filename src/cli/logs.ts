@@ -1,11 +1,12 @@
 /** `logs`: what an agent's program wrote. */
 import type { Command } from "commander";
-import { type Client, ConnectionError, type LogStream } from "../api/client.ts";
+import { ACTIVE_STATUSES, type Client, ConnectionError, type LogStream } from "../api/client.ts";
+import type { Session } from "../api/session.ts";
 import { type Context, connect, printJson } from "./context.ts";
 import { EXIT, Failure } from "./failure.ts";
 import { findSession } from "./find-session.ts";
 import type { Terminal } from "./terminal.ts";
-import { manyLines } from "./text.ts";
+import { manyLines, oneLine } from "./text.ts";
 
 interface LogOptions {
   readonly follow?: boolean;
@@ -32,8 +33,22 @@ async function logs(context: Context, id: string, options: LogOptions): Promise<
   if (options.json) return printWhole(context, client, sessionId, stream);
   const { terminal } = context;
   const write = terminal.isScreen ? screenWriter(terminal) : terminal.write;
-  if (options.follow) return follow(context, client, sessionId, stream, write);
-  await copy(client, sessionId, stream, write);
+  const length = options.follow
+    ? await follow(context, client, sessionId, stream, write)
+    : await copy(client, sessionId, stream, write);
+  if (length === 0) terminal.complain(`note: ${oneLine(silence(await client.session(sessionId), stream))}`);
+}
+
+/** Why there is nothing to print. */
+function silence({ id, status, method, error, pid, exitCode, signal }: Session, stream: LogStream): string {
+  if (method === "sessions_spawn") return `${id} runs with Jarvis: what it writes does not come here`;
+  if (ACTIVE_STATUSES.some((each) => each === status))
+    return `${id} has written nothing to ${stream} yet (-f waits for it)`;
+  if (error !== undefined && pid === undefined && exitCode === undefined && signal === undefined) {
+    return `${id} ${status} before its program ran: ${error.message}`;
+  }
+  const other = stream === "stdout" ? " (--stderr prints its error output)" : "";
+  return `${id} wrote nothing to ${stream}${error === undefined ? "" : `: ${error.message}`}${other}`;
 }
 
 type Write = (bytes: Uint8Array) => void | Promise<void>;
@@ -42,8 +57,8 @@ const RECONNECT_MS = 1000;
 /** In a row: long enough for a daemon that is restarted. */
 const RECONNECTS_MAX = 30;
 
-/** Prints what comes until the session ends; a connection that breaks is made again where it was. */
-async function follow(context: Context, client: Client, id: string, stream: LogStream, write: Write): Promise<void> {
+/** Prints what comes until the session ends, and resolves to its length; a connection that breaks is made again where it was. */
+async function follow(context: Context, client: Client, id: string, stream: LogStream, write: Write): Promise<number> {
   const encoder = new TextEncoder();
   let offset = 0;
   let failures = 0;
@@ -53,7 +68,7 @@ async function follow(context: Context, client: Client, id: string, stream: LogS
         await write(encoder.encode(text));
         offset = nextOffset;
         failures = 0;
-        if (isLast) return;
+        if (isLast) return offset;
       }
     } catch (error) {
       failures++;

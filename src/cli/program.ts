@@ -52,28 +52,32 @@ const COMMANDS = [
   addRepair,
 ];
 
+/** Where no screen says how wide it is. */
+const HELP_WIDTH = 80;
+
 function describeProgram(program: Command, terminal: Terminal): void {
+  const helpWidth = terminal.isScreen ? terminal.columns : HELP_WIDTH;
   program
     .name("jarvis-orchestrator")
     .description("Hands the tasks of a board to coding agents and brings their results back as comments.")
     .version(version(), "-V, --version", "print the version")
     .helpOption("-h, --help", "print how it is used")
-    .helpCommand(false)
+    .helpCommand("help [command]", "print how it, or a command, is used")
     .option("--data <directory>", "the data directory (JARVIS_DATA_DIR; default: ./data)")
     .option("--config <file>", "the config file (JARVIS_CONFIG; default: config.json in the data directory)")
-    .option("--url <url>", "the daemon to call (JARVIS_URL; default: host and port of the config)")
+    .option("--url <url>", "the daemon to call (JARVIS_URL; default: where the data directory's daemon listens)")
     .option(
       "--token-file <file>",
       "the operator's token (JARVIS_TOKEN_FILE; default: the file token in the data directory)",
     )
     .exitOverride()
     .showHelpAfterError("(--help shows how it is used)")
-    .configureHelp({ helpWidth: terminal.columns, showGlobalOptions: true })
+    .configureHelp({ helpWidth, showGlobalOptions: true })
     .configureOutput({
       writeOut: (text) => terminal.print(text.replace(/\n$/, "")),
       writeErr: (text) => terminal.complain(text.replace(/\n$/, "")),
-      getOutHelpWidth: () => terminal.columns,
-      getErrHelpWidth: () => terminal.columns,
+      getOutHelpWidth: () => helpWidth,
+      getErrHelpWidth: () => helpWidth,
     })
     .addHelpText("after", "\nExample:\n  $ jarvis-orchestrator init && jarvis-orchestrator serve");
 }

@@ -1,10 +1,11 @@
 /** `repair`: rebuilds damaged files of a data directory that no daemon is using. */
+import { statSync } from "node:fs";
 import type { Command } from "commander";
 import { loadConfig } from "../config/load.ts";
 import { type Context, printJson, sourcesOf } from "./context.ts";
 import { loadDaemon } from "./daemon.ts";
-import { EXIT } from "./failure.ts";
-import { table } from "./table.ts";
+import { EXIT, Failure } from "./failure.ts";
+import { oneLine } from "./text.ts";
 
 export function addRepair(context: Context): Command {
   return context.program
@@ -17,20 +18,17 @@ export function addRepair(context: Context): Command {
 
 async function repair(context: Context, options: { json?: boolean }): Promise<void> {
   const { config } = loadConfig(sourcesOf(context));
+  if (!statSync(config.dataDirectory, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new Failure(`there is no data directory ${config.dataDirectory}`);
+  }
   const daemon = await loadDaemon();
   const repaired = await daemon.repairDirectory(config);
   if (repaired.some(({ lost }) => lost !== null)) context.exitCode = EXIT.failure;
   if (options.json) return printJson(context, { repaired });
   if (repaired.length === 0) return context.terminal.print(`nothing is damaged in ${config.dataDirectory}`);
-  context.terminal.print(
-    table(
-      context.terminal,
-      [
-        { title: "FILE", of: ({ file }) => file },
-        { title: "DONE", of: ({ action }) => action },
-        { title: "LOST", of: ({ lost }) => lost ?? "nothing", style: ({ lost }) => (lost === null ? "green" : "red") },
-      ],
-      repaired,
-    ),
-  );
+  // Lines, no table: each says much.
+  for (const { file, action, lost } of repaired) {
+    const loss = context.terminal.paint(lost === null ? "green" : "red", oneLine(lost ?? "nothing"));
+    context.terminal.print(`${oneLine(file)}  ${oneLine(action)}; lost: ${loss}`);
+  }
 }

@@ -7,7 +7,7 @@ import type { NewTask } from "../api/task.ts";
 import { type Context, connect, printJson, readText } from "./context.ts";
 import { EXIT, Failure } from "./failure.ts";
 import { collect, given } from "./options.ts";
-import { parseCount, parseDuration } from "./time.ts";
+import { parseCount, parseDate, parseDuration } from "./time.ts";
 
 interface AddOptions {
   readonly id?: string;
@@ -43,7 +43,7 @@ export function addTaskAdd(context: Context, task: Command): void {
     .option("--depends-on <id>", "a task that must be done before (several times)", collect)
     .option("--label <text>", "several times", collect)
     .option("--project <name>", "what it belongs to")
-    .option("--due <date>", "2026-12-31 or 2026-12-31T12:00:00Z")
+    .option("--due <date>", "2026-12-31 or 2026-12-31T12:00:00Z", parseDate)
     .option("--estimate <text>", "hours as a number, or words")
     .option("--review", "goes to review rather than done")
     .option("--max-attempts <n>", "before it waits for a person", parseCount)
@@ -99,7 +99,10 @@ function numberOrText(text: string | undefined): number | string | undefined {
   return text !== undefined && /^\d{1,9}(?:\.\d{1,9})?$/.test(text) ? Number(text) : text;
 }
 
+/** One that begins like an option could be typed nowhere else. */
 function checkId(text: string): string {
-  if (/^[A-Za-z0-9._-]{1,64}$/.test(text)) return text;
-  throw new InvalidArgumentError('Wanted 1 to 64 letters, digits, ".", "_" or "-".');
+  if (/^(?!-|\.{1,2}$)[A-Za-z0-9._-]{1,64}$/.test(text)) return text;
+  throw new InvalidArgumentError(
+    'Wanted 1 to 64 letters, digits, ".", "_" or "-", beginning with no "-", not "." or "..".',
+  );
 }

@@ -1,5 +1,5 @@
 /** `task`: the board. Adding, listing and showing have files of their own; here is what changes one thing of a task. */
-
+import { userInfo } from "node:os";
 import { Argument, type Command } from "commander";
 import { TASK_STATUSES, type TaskStatus } from "../api/client.ts";
 import { type Context, connect, readText } from "./context.ts";
@@ -64,9 +64,18 @@ function addComment(context: Context, task: Command): void {
 /** The user's name where it can be an author's. */
 function userName(context: Context): string {
   const { USER, LOGNAME } = context.terminal.env;
-  const name = USER ?? LOGNAME ?? "";
+  const name = USER || LOGNAME || systemUser();
   if (!/^[A-Za-z0-9._-]{1,64}$/.test(name)) throw new Failure("who says it? Give --author", EXIT.usage);
   return name;
+}
+
+/** As the system knows who runs this; a container's user may have no name. */
+function systemUser(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return "";
+  }
 }
 
 function addRelease(context: Context, task: Command): void {

@@ -7,7 +7,7 @@ export type Style = "bold" | "dim" | "green" | "yellow" | "red";
 export interface Terminal {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
-  /** How many columns a line may take. */
+  /** How many columns a line may take: without end where a program reads it. */
   readonly columns: number;
   /** Standard output is a screen, not a file or pipe. */
   readonly isScreen: boolean;
@@ -28,20 +28,22 @@ export interface Terminal {
   wait(delayMs: number): Promise<void>;
 }
 
-const COLUMNS_WITHOUT_SCREEN = 80;
+/** Of a screen that does not say. */
+const COLUMNS = 80;
 
 /** The terminal of this process. A reader that went away (`| head`) ends the process quietly. */
 export function processTerminal(): Terminal {
   const { stdin, stdout, stderr, env } = process;
   stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    stderr.write(`error: standard output cannot be written (${error.code})\n`);
+    process.exit(1);
   });
   const colours = stdout.isTTY && !env.NO_COLOR && env.TERM !== "dumb";
   return {
     env,
     cwd: process.cwd(),
-    columns: stdout.isTTY ? stdout.columns : COLUMNS_WITHOUT_SCREEN,
+    columns: stdout.isTTY ? stdout.columns || Number(env.COLUMNS) || COLUMNS : Number.POSITIVE_INFINITY,
     isScreen: stdout.isTTY,
     now: Date.now,
     print: (text) => void stdout.write(`${text}\n`),

@@ -24,6 +24,14 @@ export function parseDuration(text: string): number {
   return Math.round(Number(digits) * (unit === undefined ? 1 : UNITS[unit as keyof typeof UNITS]));
 }
 
+/** A day of the calendar or a time in UTC, as it is written, for an option. */
+export function parseDate(text: string): string {
+  const time = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d{1,3})?Z)?$/.test(text) ? Date.parse(text) : Number.NaN;
+  // Date.parse takes the 30th of February for the 2nd of March.
+  if (!Number.isNaN(time) && new Date(time).toISOString().slice(0, 10) === text.slice(0, 10)) return text;
+  throw new InvalidArgumentError("Wanted a date such as 2026-12-31 or 2026-12-31T12:00:00Z.");
+}
+
 /** A whole number of at least one, for an option. */
 export function parseCount(text: string): number {
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError("Wanted a whole number of at least 1.");

@@ -1,14 +1,16 @@
 /** Who could reach the daemon: without a token, it may only listen where other machines cannot come. */
-import { isIPv6 } from "node:net";
+import { isIP, isIPv6 } from "node:net";
 import type { ConfigProblem } from "./config-error.ts";
 import type { Config } from "./schema.ts";
 
-/** What is wrong with listening on this host with this token, or `null`. */
-export function checkExposure(config: Pick<Config, "server" | "token">): ConfigProblem | null {
-  if (config.token !== null || isLoopbackHost(config.server.host)) return null;
+/** What is wrong with listening on this host with this token, or `null`. `given` follows the host: see `givenBy`. */
+export function checkExposure(config: Pick<Config, "server" | "token">, given = ""): ConfigProblem | null {
+  const { host } = config.server;
+  if (config.token !== null || isLoopbackHost(host)) return null;
+  const which = isIP(host) === 0 ? "which is no loopback address" : "which other machines can reach";
   return {
     path: "server.host",
-    found: `"${config.server.host}", which other machines can reach, without a token`,
+    found: `"${host}"${given}, ${which}, without a token`,
     wanted:
       "a loopback address such as 127.0.0.1, or a token (JARVIS_TOKEN_FILE; `jarvis-orchestrator init` makes one)",
   };

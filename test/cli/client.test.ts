@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import t from "tap";
-import { ApiError, allPages, ConnectionError, createClient } from "../../src/api/client.ts";
+import { ApiError, allPages, ConnectionError, createClient, InvalidId } from "../../src/api/client.ts";
 import { session, task } from "./samples.ts";
 import { problem, stubDaemon } from "./stub-daemon.ts";
 
@@ -45,6 +45,11 @@ t.test("token, JSON and an Idempotency-Key on POST are sent", async (t) => {
   t.notOk(patch?.headers["idempotency-key"]);
   t.equal(remove?.body, undefined);
   t.equal(list?.path, "/api/tasks?status=todo&q=a%26b");
+});
+
+t.test("an id that would name a list, or what lies above it, is sent nowhere", async (t) => {
+  const client = createClient({ url: "http://127.0.0.1:1", token: null });
+  for (const id of ["", ".", ".."]) t.throws(() => client.task(id), new InvalidId(id), id);
 });
 
 t.test("a POST whose connection broke is sent once more, with the same key", async (t) => {

@@ -1,6 +1,9 @@
-import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { chmodSync, chownSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { userInfo } from "node:os";
 import path from "node:path";
 import t from "tap";
+import type { Session } from "../../src/api/session.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { runCli } from "./run-cli.ts";
 import { agent, HOSTILE, lock, session, status, task, taskWithHistory } from "./samples.ts";
@@ -148,7 +151,7 @@ t.test("--json prints the API's JSON and nothing else", async (t) => {
 t.test("hostile texts reach no terminal as they are, wherever they stand", async (t) => {
   const hostile = session({ taskTitle: HOSTILE, result: HOSTILE, status: "completed" });
   const daemon = await stubDaemon(t, {
-    "GET /api/tasks": { json: { tasks: [task({ title: HOSTILE })], nextCursor: "x" } },
+    "GET /api/tasks": { json: { tasks: [task({ title: HOSTILE })] } },
     "GET /api/tasks/tsk_1": {
       json: taskWithHistory({
         title: HOSTILE,
@@ -306,6 +309,9 @@ t.test("changes of a task are sent and said", async (t) => {
     );
     t.same(daemon.requests.at(-1)?.body, body, args.join(" "));
   }
+  const nameless = { env: { USER: "", LOGNAME: "" } };
+  t.match(await runCli(["task", "comment", "tsk_1", "x", "--url", daemon.url], nameless), { status: 0 });
+  t.match(daemon.requests.at(-1)?.body, { author: userInfo().username });
 });
 
 t.test("dispatch sends what was asked for and says what was started and what not", async (t) => {
@@ -341,6 +347,81 @@ Not started
 Those by sessions_spawn are to be handed to Jarvis: --json prints the call of each.
 `,
   );
+});
+
+t.test("a dispatch of nothing but tasks that are not there fails", async (t) => {
+  let dispatched: unknown[] = [];
+  const daemon = await stubDaemon(t, {
+    "POST /api/orchestrate": () => ({
+      json: {
+        success: true,
+        dryRun: false,
+        message: `Dispatched ${dispatched.length} tasks`,
+        dispatched,
+        skipped: [{ taskId: "nope", reasons: [{ code: "TASK_NOT_FOUND", message: "there is no task of this id" }] }],
+      },
+    }),
+  });
+  const args = ["dispatch", "--task", "nope", "--url", daemon.url];
+  t.match(await runCli(args), { status: 1, out: /there is no task of this id/ });
+  t.match(await runCli([...args, "--json"]), { status: 1 });
+  dispatched = [{ taskId: "a", title: "a", agent: "claude", sessionId: "s", attempt: 1, method: "cli" }];
+  t.match(await runCli([...args, "--task", "a"]), { status: 0 });
+});
+
+t.test("task list leaves out what is done unless it is asked for, and says so", async (t) => {
+  const tasks = [task({ id: "a", status: "done" }), task({ id: "b" }), task({ id: "c", status: "review" })];
+  const daemon = await stubDaemon(t, {
+    "GET /api/tasks": ({ path }) =>
+      path.includes("cursor=two")
+        ? { json: { tasks: [task({ id: "d", status: "done" }), task({ id: "e" })] } }
+        : { json: { tasks, nextCursor: "two" } },
+  });
+  const ids = (out: string) => [...out.matchAll(/^[a-e](?= )/gm)].join("");
+  const list = async (...args: string[]) => runCli(["task", "list", ...args, "--url", daemon.url]);
+  const open = await list();
+  t.match(open, { status: 0, err: "note: 2 done tasks are left out (--done shows them)\n" });
+  t.equal(ids(open.out), "bce");
+  const two = await list("--limit", "2");
+  t.equal(ids(two.out), "bc");
+  t.match(two.out, "… and 1 more (--limit shows more)\n");
+  t.same(
+    JSON.parse((await list("--json")).out).tasks.map(({ id }: { id: string }) => id),
+    ["b", "c", "e"],
+  );
+  for (const [args, wanted] of [
+    [["--done"], "abc"],
+    [["--status", "done"], "abc"],
+    [["--archived"], "abc"],
+    [["--all"], "abcde"],
+  ] as const) {
+    const run = await list(...args);
+    t.match(run, { status: 0, err: "" }, args.join(" "));
+    t.equal(ids(run.out), wanted, args.join(" "));
+  }
+});
+
+t.test("logs says why there is nothing to print", async (t) => {
+  let seen = session();
+  const daemon = await stubDaemon(t, {
+    "GET /api/sessions/ses_1": () => ({ json: seen }),
+    "GET /api/sessions/ses_1/log": { text: "" },
+  });
+  const error = { code: "START", message: "the workspace is gone" };
+  const table: [Partial<Session>, string][] = [
+    [{ method: "sessions_spawn" }, "ses_1 runs with Jarvis: what it writes does not come here"],
+    [{}, "ses_1 has written nothing to stdout yet (-f waits for it)"],
+    [{ status: "failed", error }, "ses_1 failed before its program ran: the workspace is gone"],
+    [
+      { status: "failed", error: { code: "EXIT", message: "exit code 3" }, exitCode: 3 },
+      "ses_1 wrote nothing to stdout: exit code 3 (--stderr prints its error output)",
+    ],
+    [{ status: "completed", exitCode: 0 }, "ses_1 wrote nothing to stdout (--stderr prints its error output)"],
+  ];
+  for (const [over, note] of table) {
+    seen = session(over);
+    t.same(await runCli(["logs", "ses_1", "--url", daemon.url]), { status: 0, out: "", err: `note: ${note}\n` });
+  }
 });
 
 t.test("cancel takes a session or the task that has one", async (t) => {
@@ -528,17 +609,17 @@ t.test("a cycle of dependencies is left to the daemon to refuse", async (t) => {
 });
 
 t.test("what the daemon refuses is one clear line, and its fields below", async (t) => {
-  const errors = [{ path: "/dueDate", message: "is not a date" }];
+  const errors = [{ path: "/dueDate", message: "must be a date (^\\d{4}$)" }];
   const daemon = await stubDaemon(t, {
-    "POST /api/tasks": problem(400, "INVALID_REQUEST", "body /dueDate: is not a date", { errors }),
+    "POST /api/tasks": problem(400, "INVALID_REQUEST", "/dueDate must be a date (^\\d{4}$)", { errors }),
     "GET /api/orchestrate": problem(401, "UNAUTHORISED", "a token is needed"),
     "PATCH /api/tasks/x": problem(503, "STORAGE_UNAVAILABLE", "the disk does not take it", { outcome: "unknown" }),
   });
   const url = ["--url", daemon.url];
-  t.match(await runCli(["task", "add", "t", "--due", "x", ...url]), {
+  t.match(await runCli(["task", "add", "t", ...url]), {
     status: 1,
     out: "",
-    err: "error: body /dueDate: is not a date (INVALID_REQUEST)\n  /dueDate: is not a date\n",
+    err: "error: the request is not valid (INVALID_REQUEST)\n  /dueDate: must be a date\n",
   });
   t.match(await runCli(["status", ...url]), {
     status: 1,
@@ -571,6 +652,14 @@ t.test("wrong usage is said on standard error and ends with 2", async (t) => {
     ],
     [["task", "add", "t", "--timeout", "soon"], /Wanted a duration such as 90s, 30m, 2h, or milliseconds/],
     [["task", "add", "t", "--id", "a b"], /Wanted 1 to 64 letters/],
+    [["task", "add", "t", "--id", "-x"], /Wanted 1 to 64 letters.*beginning with no "-"/],
+    [["task", "add", "t", "--due", "tomorrow"], /Wanted a date such as 2026-12-31 or 2026-12-31T12:00:00Z/],
+    [["task", "add", "t", "--due", "2026-02-30"], /Wanted a date/],
+    [["task", "list", "--all", "--limit", "3"], /'--all' cannot be used with option '--limit <n>'/],
+    [["task", "show", ""], /^error: "" is not an id\n$/],
+    [["task", "rm", ".."], /^error: ".." is not an id\n$/],
+    [["logs", ""], /^error: "" is not an id\n$/],
+    [["agents", "check", ""], /^error: "" is not an id\n$/],
     [
       ["task", "add", "t", "--description", "x", "--description-file", "y"],
       /--description and --description-file exclude each other/,
@@ -632,6 +721,10 @@ t.test("every command has help with an example, and says its version", async (t)
     );
   }
   const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  t.match(await runCli(["help"]), { status: 0, err: "", out: /^Usage: jarvis-orchestrator / });
+  t.match(await runCli(["help", "status"]), { status: 0, err: "", out: /^Usage: jarvis-orchestrator status / });
+  const { out } = await runCli(["agents", "check", "--help"]);
+  t.equal(out.match(/--json/g)?.length, 1);
   t.match(await runCli(["--version"]), { status: 0, out: `${version}\n`, err: "" });
 });
 
@@ -654,11 +747,79 @@ t.test("the daemon is found by config, variable and flag, and gets the token of 
   t.equal(await sent(["--url", named]), undefined, "a URL that might be anybody's gets no token that nobody named");
   t.equal(await sent(["--url", named, "--token-file", "token"]), "Bearer 0123456789abcdef");
 
+  writeFileSync(path.join(directory, "config.json"), '{"server": {"port": 1}}');
+  const listening = (pid: number) =>
+    writeFileSync(path.join(directory, "listening.json"), JSON.stringify({ url: daemon.url, pid }));
+  const refused = /^error: http:\/\/127\.0\.0\.1:1 cannot be reached/;
+  const missed = async (args: string[], env: Record<string, string> = {}) =>
+    t.match(await runCli(["status", "--data", directory, ...args], { env }), { status: 1, err: refused });
+  listening(process.pid);
+  t.equal(await sent([]), "Bearer 0123456789abcdef", "the daemon's own word is newer than the config's");
+  await missed(["--url", "http://127.0.0.1:1"]);
+  await missed([], { JARVIS_URL: "http://127.0.0.1:1" });
+  await missed([], { JARVIS_PORT: "1" });
+  const { pid = 0 } = spawnSync(process.execPath, ["--version"]);
+  listening(pid);
+  await missed([]);
+
   writeFileSync(path.join(directory, "config.json"), '{"server": {"prot": 1}}');
   t.match(await runCli(["status", "--data", directory]), {
     status: 2,
     err: /^error: no daemon to call, for the config cannot be used \(--url names one without it\)\n {2}server.prot: found an unknown key/,
   });
+});
+
+t.test("a ./data that nobody named does not say where a token goes", async (t) => {
+  const cwd = t.testdir({ data: {}, token: "fedcba9876543210" });
+  const config = path.join(cwd, "data", "config.json");
+  const ask = (args: string[], env: Record<string, string> = {}) => runCli(["status", ...args], { cwd, env });
+  const elsewhere = "0.0.0.1";
+  writeFileSync(config, JSON.stringify({ server: { host: elsewhere, port: 1 } }));
+  const kept = {
+    status: 2,
+    err: `error: the token would be sent to http://${elsewhere}:1, which only ${cwd}/data names: if that is meant, say so with --data or --url\n`,
+  };
+  t.match(await ask([], { JARVIS_TOKEN: "a-token-of-the-environment" }), kept);
+  t.match(await ask([], { JARVIS_TOKEN_FILE: "token" }), kept);
+  t.match(await ask(["--token-file", "token"]), kept);
+  for (const [args, env] of [
+    [["--data", "data"], {}],
+    [["--config", "data/config.json"], {}],
+    [[], { JARVIS_URL: `http://${elsewhere}:1` }],
+    [[], { JARVIS_HOST: elsewhere }],
+  ] as const) {
+    const named = await ask([...args, "--token-file", "token"], env);
+    t.match(named, { status: 1, err: /cannot be reached|nothing listens/ }, JSON.stringify([args, env]));
+  }
+
+  const daemon = await stubDaemon(t, { "GET /api/orchestrate": { json: status() } });
+  const port = Number(new URL(daemon.url).port);
+  writeFileSync(config, JSON.stringify({ server: { port } }));
+  t.match(await ask(["--token-file", "token"]), { status: 0 });
+  t.equal(daemon.requests[0]?.headers.authorization, "Bearer fedcba9876543210");
+
+  const skip = process.getuid?.() === 0 ? false : "only root can give a file away";
+  await t.test("nor is another user's config taken", { skip }, async (t) => {
+    chownSync(config, 65_534, 65_534);
+    const foreign = {
+      status: 2,
+      err: `error: the configuration cannot be used\n  ${config}: found a file of another user, which nobody named, wanted one of your own, or --data or --config to name it\n`,
+    };
+    t.match(await ask([]), foreign);
+    t.match(await runCli(["serve"], { cwd }), foreign);
+    t.match(await ask(["--data", "data"]), { status: 0 });
+  });
+});
+
+t.test("repair fails where there is no data directory, and makes none", async (t) => {
+  const directory = t.testdir();
+  const missing = path.join(directory, "missing");
+  t.same(await runCli(["repair", "--data", missing]), {
+    status: 1,
+    out: "",
+    err: `error: there is no data directory ${missing}\n`,
+  });
+  t.notOk(existsSync(missing));
 });
 
 t.test("init makes a data directory that serve accepts, and overwrites nothing", async (t) => {
@@ -714,7 +875,7 @@ t.test("doctor looks at config, data directory, daemon and agents", async (t) =>
   const healthy = await runCli([...args, "--url", daemon.url]);
   t.equal(
     healthy.out.replaceAll(directory, "DATA").replaceAll(daemon.url, "URL"),
-    `ok    config          DATA/config.json: agents gemini, claude, copilot
+    `ok    config          no config file; built-in settings: agents gemini, claude, copilot
 ok    data directory  DATA: yours, not in use
 ok    daemon          URL: ok
 ok    claude          it can be reached and its program is there

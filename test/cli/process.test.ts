@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import t from "tap";
@@ -46,7 +47,21 @@ t.test("a reader that has seen enough is no error, and a slow one gets everythin
   const tasks = Array.from({ length: 400 }, (_, index) => task({ id: `tsk_${index}`, title: "t".repeat(500) }));
   const daemon = await stubDaemon(t, { "GET /api/tasks": { json: { tasks } } });
   const env = { JARVIS_URL: daemon.url };
-  t.match(await shell("$RUN task list --json | head -n 1", env), { status: 0, stdout: "{\n", stderr: "" });
-  const { stdout } = await shell("$RUN task list --json | cat", env);
+  t.match(await shell("$RUN task list --all --json | head -n 1", env), { status: 0, stdout: "{\n", stderr: "" });
+  const { stdout } = await shell("$RUN task list --all --json | cat", env);
   t.equal(JSON.parse(String(stdout)).tasks.length, 400);
+});
+
+t.test("a table that no screen shows is whole; output that cannot be written is said", async (t) => {
+  const daemon = await stubDaemon(t, { "GET /api/tasks": { json: { tasks: [task({ title: "t".repeat(300) })] } } });
+  const env = { JARVIS_URL: daemon.url, COLUMNS: "40" };
+  t.match((await shell("$RUN task list | cat", env)).stdout, "t".repeat(300));
+  const full = { skip: existsSync("/dev/full") ? false : "no /dev/full" };
+  await t.test("a full disk", full, async (t) => {
+    t.same(await shell("$RUN task list > /dev/full", env), {
+      status: 1,
+      stdout: "",
+      stderr: "error: standard output cannot be written (ENOSPC)\n",
+    });
+  });
 });
