@@ -27,6 +27,25 @@ export class AgentProblem extends Error {
 
 /** For a session's record. An error that nobody foresaw keeps its message, so that it is not hidden. */
 export function toSessionError(error: unknown): SessionError {
-  if (error instanceof AgentProblem) return { code: error.code, message: error.message };
-  return { code: "START_FAILED", message: error instanceof Error ? error.message : String(error) };
+  if (error instanceof AgentProblem) return { code: error.code, message: toSentence(error.message) };
+  return { code: "START_FAILED", message: toSentence(error instanceof Error ? error.message : String(error)) };
+}
+
+/** Our longest sentences, about host keys, say at their end what to do. */
+const SENTENCE_LENGTH_MAX = 1000;
+/** What a host said, within one. */
+const WORDS_LENGTH_MAX = 300;
+
+/** A sentence that may hold what a host or a program said: one line, no control characters, and no longer than ours are. */
+export function toSentence(text: string, lengthMax = SENTENCE_LENGTH_MAX): string {
+  const line = text
+    .slice(0, 4 * lengthMax)
+    .replace(/[\p{Cc}\p{Cf}\s]+/gu, " ")
+    .trim();
+  return line.length > lengthMax ? `${line.slice(0, lengthMax - 1)}…` : line;
+}
+
+/** What a host said, for a sentence of ours. */
+export function hostWords(text: string): string {
+  return toSentence(text, WORDS_LENGTH_MAX);
 }

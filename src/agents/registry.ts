@@ -5,6 +5,7 @@ import type { Agent, Unavailability } from "../core/agent.ts";
 import type { Method } from "../core/session.ts";
 import type { AgentAdapter, Clock } from "../dispatcher/ports.ts";
 import type { AdapterContext } from "./adapter-context.ts";
+import { toSentence } from "./agent-problem.ts";
 import { createCliAdapter } from "./cli.ts";
 import { findMissing } from "./local/check.ts";
 import { createSpawnAdapter } from "./spawn.ts";
@@ -85,9 +86,8 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
   async function check(name: string): Promise<string | null> {
     const adapter = adapterFor(name);
     if (adapter === null) return byName.has(name) ? null : `no agent is called ${name}`;
-    const problem = await adapter.check(name);
-    note(name, problem);
-    return problem;
+    note(name, await adapter.check(name));
+    return found.get(name)?.reason ?? null;
   }
 
   function adapterFor(name: string): AgentAdapter | null {
@@ -114,7 +114,8 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
     });
   }
 
-  function note(name: string, reason: string | null): void {
+  function note(name: string, told: string | null): void {
+    const reason = told === null ? null : toSentence(told);
     const before = found.get(name)?.reason ?? null;
     if (before === reason) return;
     if (reason === null) found.delete(name);

@@ -15,11 +15,12 @@ import {
   readSync,
   renameSync,
   rmSync,
+  type Stats,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { parseExit, parseProgram, parseWrapper, type RunRecord } from "./run-records.ts";
-import type { SshTarget } from "./ssh/target.ts";
+import { parseExit, parseProgram, parseStartError, parseWrapper, type RunRecord } from "./run-records.ts";
+import { isRemotePath, type SshTarget } from "./ssh/target.ts";
 
 export const OUTPUT_STREAMS = ["stdout", "stderr"] as const;
 export type OutputStream = (typeof OUTPUT_STREAMS)[number];
@@ -74,10 +75,42 @@ export function prepareRunDirectory(
 export function readRunSettings(directory: string): RunSettings | null {
   const text = readIfThere(join(directory, "run.json"));
   try {
-    return text === null ? null : (JSON.parse(text) as RunSettings);
+    const value: unknown = text === null ? null : JSON.parse(text);
+    return isRunSettings(value) ? value : null;
   } catch {
     return null;
   }
+}
+
+/** The program can write into the directory: what is read from it is looked at first. */
+function isRunSettings(value: unknown): value is RunSettings {
+  if (!isObject(value)) return false;
+  const { agent, killGraceMs, maxOutputBytes, mark, ssh } = value;
+  return (
+    [agent, mark].every((one) => typeof one === "string") &&
+    [killGraceMs, maxOutputBytes].every(isAmount) &&
+    (ssh === undefined || isTarget(ssh))
+  );
+}
+
+function isTarget(value: unknown): boolean {
+  if (!isObject(value)) return false;
+  const { host, username, knownHostsFile, runDirectory, privateKeyFile = "", passphraseFile = "" } = value;
+  const { port, maxSessionsPerConnection, keepaliveMs, connectTimeoutMs } = value;
+  return (
+    [host, username, knownHostsFile, privateKeyFile, passphraseFile].every((one) => typeof one === "string") &&
+    [port, maxSessionsPerConnection, keepaliveMs, connectTimeoutMs].every(isAmount) &&
+    typeof runDirectory === "string" &&
+    isRemotePath(runDirectory)
+  );
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
+}
+
+function isAmount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
 }
 
 export function readRunRecord(directory: string): RunRecord {
@@ -85,14 +118,14 @@ export function readRunRecord(directory: string): RunRecord {
     begun: isThere(join(directory, "begun")),
     processes: parseWrapper(readIfThere(join(directory, "wrapper"))),
     program: parseProgram(readIfThere(join(directory, "pid"))),
-    startError: readIfThere(join(directory, "start-error"))?.trim() || null,
+    startError: parseStartError(readIfThere(join(directory, "start-error"))),
     exit: parseExit(readIfThere(join(directory, "exit.json"))),
   };
 }
 
 /** Bytes of output so far; 0 where there is no file yet. */
 export function logSize(directory: string, stream: OutputStream): number {
-  const found = lstatSync(logFile(directory, stream), { throwIfNoEntry: false });
+  const found = look(logFile(directory, stream));
   return found?.isFile() === true ? found.size : 0;
 }
 
@@ -108,7 +141,28 @@ export function limitLog(directory: string, stream: OutputStream, bytesMax: numb
 }
 
 export function isThere(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  return look(path) !== undefined;
+}
+
+/** Makes an empty file. Where there is something of that name already, whatever it is, it does: nothing blocks, nothing fails. */
+export function touch(path: string): void {
+  try {
+    closeSync(openSync(path, constants.O_WRONLY | constants.O_CREAT | PLAIN_FILE, 0o600));
+  } catch {}
+}
+
+/** `undefined` where there is nothing, or no directory where it could be. */
+function look(path: string): Stats | undefined {
+  try {
+    return lstatSync(path);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }
 
 /** Whoever reads `path` sees the former content or all of the new one. */
@@ -119,7 +173,7 @@ export function writeAtomically(path: string, content: string): void {
 }
 
 /** Writes all of it or, where the file is there already, nothing; true when it wrote. */
-function writeOnce(path: string, content: string): boolean {
+export function writeOnce(path: string, content: string): boolean {
   const fresh = `${path}.${randomBytes(6).toString("hex")}.new`;
   writeFileSync(fresh, content, { mode: 0o600, flag: "wx" });
   try {
@@ -145,7 +199,7 @@ function readIfThere(path: string): string | null {
     file = openSync(path, constants.O_RDONLY | PLAIN_FILE);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : "";
-    if (code === "ENOENT" || code === "ELOOP" || code === "ENXIO") return null;
+    if (isMissing(error) || code === "ELOOP" || code === "ENXIO") return null;
     throw error;
   }
   try {

@@ -17,6 +17,7 @@ export interface EndedRun {
   readonly directory: string;
   readonly settings: Pick<RunSettings, "maxOutputBytes">;
   readonly exit: ExitRecord;
+  /** Of a run that had no program: any program could have written it. */
   readonly startError: string | null;
 }
 
@@ -52,10 +53,6 @@ export async function endOfRun(run: EndedRun): Promise<RunEnd> {
       outcome: { status: "completed", result: textResult(output.bytes, output.size, run.sessionId) },
       cost: UNKNOWN_COST,
     };
-  }
-  // The shell of the wrapper says so itself, under the name of its file, when the program could not be executed after all.
-  if ((run.exit.status === 126 || run.exit.status === 127) && /^(setsid: |[^\n:]*run\.sh: )/.test(stderr)) {
-    return failedRun({ code: "NOT_INSTALLED", message: `the program cannot be executed: ${stderr.trim()}` });
   }
   const how = exit.signal === undefined ? `exited with status ${run.exit.status}` : `was ended by ${exit.signal}`;
   const said = stderr.trim();

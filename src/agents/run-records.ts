@@ -59,13 +59,18 @@ export function parseExit(text: string | null): ExitRecord | null {
   }
   if (typeof value !== "object" || value === null) return null;
   const { status, signal, stopped, timedOut } = value as Readonly<Record<string, unknown>>;
-  if (typeof status !== "number") return null;
+  if (typeof status !== "number" || !Number.isInteger(status) || status < 0 || status > 255) return null;
   return {
     status,
-    signal: typeof signal === "string" ? signal : null,
+    signal: typeof signal === "string" && /^SIG[A-Z0-9]{1,10}$/.test(signal) ? signal : null,
     stopped: stopped === true,
     timedOut: timedOut === true,
   };
+}
+
+/** One word of capitals; what else stands there did not come from the wrapper. */
+export function parseStartError(text: string | null): string | null {
+  return /^([A-Z_]{1,40})\n?$/.exec(text ?? "")?.[1] ?? null;
 }
 
 /** Lines of a word, a blank and a value. A last line without its newline is still being written. */
@@ -80,7 +85,8 @@ function parseFacts(text: string | null): ReadonlyMap<string, string> {
 }
 
 function identity(pid: string | undefined, start: string | undefined): ProcessIdentity | null {
-  if (pid === undefined || start === undefined || !/^[1-9][0-9]*$/.test(pid)) return null;
+  // Signals to 0, 1 and their groups would go to others.
+  if (pid === undefined || start === undefined || !/^[1-9][0-9]{0,9}$/.test(pid) || pid === "1") return null;
   // `ps` pads its dates.
   return { pid: Number(pid), start: start.trim().replace(/\s+/g, " ") };
 }

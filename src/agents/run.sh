@@ -16,7 +16,7 @@
 #   wrapper                 pid and start time of the wrapper and of its guard
 #   pid                     the program's pid, start time and boot; written before its first instruction
 #   stdout.log stderr.log   its output
-#   stopped | timed-out     why the guard ended the run, if it did
+#   stopped | timed-out     why the guard, or somebody in its place, ended the run; whatever has that name
 #   start-error             one word: why there is no program
 #   exit.json               how it ended: last, atomically, when nothing of the program's process group is left
 #
@@ -39,14 +39,14 @@ jr_wrapper() {
   true 2>/dev/null >begun || exit 75
   set +C
 
-  jr_guard </dev/null >/dev/null 2>&1 &
+  # Opened here: a program that is quicker than the guard could put there what blocks it.
+  { jr_guard </dev/null 2>/dev/null & } >wrapper
   jr_guard_pid=$!
   # In the foreground: what a shell starts with '&' ignores INT and QUIT, and cannot undo it (dash, busybox).
   jr_own_group "$@"
   jr_status=$?
 
-  jr_pid=
-  [ ! -s pid ] || jr_read_pid
+  jr_read_pid
   jr_empty_group
   kill -USR1 "$jr_guard_pid" 2>/dev/null
   wait "$jr_guard_pid"
@@ -115,7 +115,8 @@ jr_guard() {
   jr_start_of "$jr_self"
   jr_guard_start=$jr_start
   jr_start_of "$$"
-  printf 'pid %s\nstart %s\nguard %s\nguard-start %s\n' "$$" "$jr_start" "$jr_self" "$jr_guard_start" >wrapper
+  printf 'pid %s\nstart %s\nguard %s\nguard-start %s\n' "$$" "$jr_start" "$jr_self" "$jr_guard_start"
+  exec >/dev/null
 
   # A signal before the sleep is seen by the test, one after it ends the sleep: none is lost.
   sleep "$jr_limit" &
@@ -125,7 +126,8 @@ jr_guard() {
   [ -z "$jr_over" ] || exit 0
 
   trap '' TERM INT HUP
-  true >"${jr_why:-timed-out}"
+  # A directory: whatever the program put there, this does not block.
+  mkdir "${jr_why:-timed-out}"
   until jr_find_program || [ -n "$jr_over" ]; do
     # Nothing was started yet, or nobody is there to start it.
     kill -0 "$$" || exit 0
@@ -139,23 +141,28 @@ jr_guard() {
   [ -n "$jr_over" ] || kill -KILL "-$jr_pid"
 }
 
-# The program's pid, as the record has it; where somebody removed the run directory, the other child of the wrapper.
+# The program's pid: the other child of the wrapper. That is a shell where job control made the group; then the record
+# counts, which the program may have changed.
 jr_find_program() {
-  jr_pid=
-  if [ -s pid ]; then
-    jr_read_pid
-  else
-    jr_pid=$({ ps -A -o pid= -o ppid= || ps -o pid,ppid; } | while read -r jr_child jr_parent; do
-      [ "$jr_parent" != "$$" ] || [ "$jr_child" = "$jr_self" ] || echo "$jr_child"
-    done)
-  fi
+  jr_pid=$({ ps -A -o pid= -o ppid= || ps -o pid,ppid; } | while read -r jr_child jr_parent; do
+    [ "$jr_parent" != "$$" ] || [ "$jr_child" = "$jr_self" ] || echo "$jr_child"
+  done)
+  jr_is_pid "$jr_pid" && kill -0 "-$jr_pid" && return
+  jr_read_pid
   [ -n "$jr_pid" ] && kill -0 "-$jr_pid"
 }
 
-# The program's pid from its record, or nothing: 0, 1 and words would make the signals go to others.
+# The program's pid from its record, or nothing.
 jr_read_pid() {
+  jr_pid=
+  [ -f pid ] && [ ! -L pid ] && [ -s pid ] || return 0
   read -r jr_word jr_pid <pid
-  case $jr_pid in '' | *[!0-9]* | 0* | 1) jr_pid= ;; esac
+  jr_is_pid "$jr_pid" || jr_pid=
+}
+
+# With 0, 1 and words the signals would go to others.
+jr_is_pid() {
+  case $1 in '' | *[!0-9]* | 0* | 1) return 1 ;; esac
 }
 
 # Helpers that the program left behind in its group get the same TERM, grace and KILL.
@@ -198,8 +205,12 @@ jr_record_exit() {
     esac
   fi
   jr_stopped=false jr_timed_out=false
-  [ ! -e stopped ] || jr_stopped=true
-  [ ! -e timed-out ] || jr_timed_out=true
+  { [ ! -e stopped ] && [ ! -L stopped ]; } || jr_stopped=true
+  { [ ! -e timed-out ] && [ ! -L timed-out ]; } || jr_timed_out=true
+  # The program may have put there what blocks a write, or takes the record into itself.
+  [ ! -d exit.json ] || rm -rf exit.json
+  rm -rf exit.json.new
+  set -C
   printf '{"status":%d,"signal":%s,"stopped":%s,"timedOut":%s,"endedAt":"%s"}\n' \
     "$jr_status" "$jr_signal" "$jr_stopped" "$jr_timed_out" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" 2>/dev/null >exit.json.new &&
     mv -f exit.json.new exit.json 2>/dev/null

@@ -85,11 +85,11 @@ async function checkAgent(context: AdapterContext, hostOf: HostOf, agent: string
     const settings = agentSettings(context, agent);
     const [program] = commandTemplate(settings, settings.model ?? null);
     const { target } = remoteSettings(context, agent);
-    const path = await hostOf(target).which(program, settings.env["PATH"] ?? "");
+    const isThere = await hostOf(target).has(program, settings.env["PATH"] ?? "");
     // A relative one starts in the workspace, which every task brings along.
-    if (path === null || (program.includes("/") && !program.startsWith("/"))) return null;
-    const where = program.startsWith("/") ? "" : ` on the PATH there (${path})`;
-    return `${targetName(target)} can be reached, but ${program} is not${where || " there"}: install it, give its absolute path in "command", or set PATH in the agent's "env"`;
+    if (isThere || (program.includes("/") && !program.startsWith("/"))) return null;
+    const where = program.startsWith("/") ? "there" : "on the PATH of its agent there";
+    return `${targetName(target)} can be reached, but ${program} is not ${where}: install it, give its absolute path in "command", or set PATH in the agent's "env"`;
   } catch (error) {
     if (error instanceof AgentProblem) return error.message;
     throw error;

@@ -110,6 +110,57 @@ export function adapterContract(t: Test, parts: ContractParts): void {
     t.match(end, { exit: { exitCode: 127 }, outcome: { status: "failed", error: { code: "EXIT_STATUS" } } });
   });
 
+  contract("a program cannot pass for one that was never started", async (t) => {
+    const { adapter, agent, reports } = setUp(t);
+    const forge = "echo NOT_INSTALLED >../start-error; echo 'setsid: buy this' >&2; echo '/a/run.sh: or that' >&2";
+    for (const status of [126, 127]) {
+      const name = agent(sh(`${forge}; exit ${status}`));
+      t.match(await runToEnd(adapter, newSpec(name)), {
+        exit: { exitCode: status },
+        outcome: { status: "failed", error: { code: "EXIT_STATUS" } },
+      });
+      t.same(
+        reports.filter((report) => report.agent === name && report.reason !== null),
+        [],
+        "nothing is held against the agent",
+      );
+    }
+  });
+
+  contract("what a program puts in the way of the records does not keep its run from ending", async (t) => {
+    const { adapter, agent } = setUp(t);
+    const inTheWay = "cd ..; for one in stopped timed-out exit.json.new; do mkfifo $one; done; mkdir exit.json";
+    const spec = newSpec(agent(sh(`${inTheWay}; trap '' TERM; while :; do sleep 1000; done`)), {
+      deadlineAt: Date.now() + 5000,
+    });
+    const { started, ended } = openSession(adapter, spec);
+    const { pid } = await started;
+    t.match(await ended, { exit: { signal: "SIGKILL" }, outcome: { status: "timed_out" } });
+    t.notOk(isRunning(pid));
+  });
+
+  contract("a wrapper that is frozen is not waited for", async (t) => {
+    const { adapter, agent, dataDirectory } = setUp(t);
+    const spec = newSpec(agent(sh("kill -STOP $PPID")));
+    t.match((await runToEnd(adapter, spec)).outcome, { status: "lost", error: { code: "RUN_LOST" } });
+    const directory = parts.remoteDirectory?.(spec.sessionId) ?? runDirectory(dataDirectory, spec.sessionId);
+    const { processes } = readRunRecord(directory);
+    await until("both are gone", () => ![processes?.wrapper, processes?.guard].some((one) => isRunning(one?.pid ?? 0)));
+  });
+
+  contract("a guard that is frozen does not keep a run from ending", async (t) => {
+    const { adapter, agent } = setUp(t);
+    const freeze = "cd ..; until [ -s wrapper ]; do sleep 0.1; done; kill -STOP $(sed -n 's/^guard //p' wrapper)";
+    const spec = newSpec(agent(sh(`${freeze}; trap '' TERM; while :; do sleep 1000; done`)), {
+      deadlineAt: Date.now() + 4000,
+    });
+    const { started, ended } = openSession(adapter, spec);
+    const { pid } = await started;
+    const { outcome } = await ended;
+    t.not(outcome.status, "completed");
+    t.notOk(isRunning(pid));
+  });
+
   contract("a program that a signal ends", async (t) => {
     const { adapter, agent } = setUp(t);
     const end = await runToEnd(adapter, newSpec(agent(sh("kill -9 $$"))));
@@ -348,9 +399,11 @@ export function adapterContract(t: Test, parts: ContractParts): void {
 
   contract("a run whose wrapper and guard were killed can be stopped all the same", async (t) => {
     const { adapter, agent, dataDirectory } = setUp(t);
-    const spec = newSpec(agent(sh("trap '' TERM; while :; do sleep 1000; done"), { killGraceMs: 1000 }));
-    const { run, started, ended } = openSession(adapter, spec);
+    const script = "trap '' TERM; mkfifo ../stopped; echo ready; while :; do sleep 1000; done";
+    const spec = newSpec(agent(sh(script), { killGraceMs: 1000 }));
+    const { run, started, ended, signs } = openSession(adapter, spec);
     const { pid } = await started;
+    await until("what would block a marker is there", () => signs() > 0);
     const directory = parts.remoteDirectory?.(spec.sessionId) ?? runDirectory(dataDirectory, spec.sessionId);
     await until("the wrapper wrote its records", () => readRunRecord(directory).processes !== null);
     const { processes } = readRunRecord(directory);

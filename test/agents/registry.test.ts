@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { hostWords, toSessionError } from "../../src/agents/agent-problem.ts";
 import { createRegistry } from "../../src/agents/registry.ts";
 import type { AgentSettings, Config } from "../../src/config/schema.ts";
 import type { Clock } from "../../src/dispatcher/ports.ts";
@@ -73,16 +74,30 @@ t.test("what the rules need to know of each agent, and of who is only listed", a
 t.test("what is missing is seen at the start, without starting anything", async (t) => {
   const { registry, file } = setUp(t, {
     fine: { adapter: "cli", command: ["sh"] },
-    gone: { adapter: "cli", command: ["surely-not-installed"] },
+    gone: { adapter: "cli", command: ["surely-not-installed"], env: { PATH: "/a/secret/place" } },
     keyless: { adapter: "ssh", command: ["x"], ssh: { ...SSH, privateKeyFile: "/surely/not/there" } },
     handed: { adapter: "spawn", via: "heartbeat" },
   });
   t.equal(registry.unavailability("fine"), null);
   t.match(registry.unavailability("gone"), { reason: /surely-not-installed is not on the PATH/, noticedAt: Number });
+  t.notMatch(registry.unavailability("gone")?.reason, "secret", "no path of the machine in an answer");
   t.match(registry.unavailability("keyless"), { reason: /\/surely\/not\/there/ });
   t.equal(registry.unavailability("handed"), null);
   t.equal(registry.unavailability("nobody"), null);
   t.ok(file);
+});
+
+t.test("what a program or a host said is a short line in a reason", async (t) => {
+  const { registry, file } = setUp(t, {
+    preset: { adapter: "cli", preset: "codex", env: { PATH: "{here}:/usr/bin:/bin" } },
+  });
+  install(file("codex"), "printf '\\033[2Jred\\r\\nalert \\342\\200\\256' >&2; exit 1");
+  const reason = (await registry.check("preset")) ?? "";
+  t.match(reason, /fails: \[2Jred alert$/);
+  t.equal(registry.unavailability("preset")?.reason, reason);
+  t.equal(hostWords(`a\u001b]0;b\u0007 \u202e\n${"x".repeat(1000)}`).length, 300);
+  t.equal(hostWords("a\u001b]0;b\u0007 \u202e\nc"), "a ]0;b c");
+  t.equal(toSessionError(new Error("x".repeat(5000))).message.length, 1000);
 });
 
 t.test("a check finds out, and what it finds counts", async (t) => {

@@ -20,7 +20,7 @@ import { isRunning, readOr, until } from "../support/agents.ts";
 
 /** Debian's sh, macOS's sh in its POSIX mode, Alpine's sh. */
 const SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"]] as const;
-const UTILITIES = ["cat", "chmod", "date", "grep", "ls", "mv", "ps", "sh", "sleep", "tr", "true"];
+const UTILITIES = ["cat", "chmod", "date", "grep", "ls", "mkdir", "mv", "ps", "rm", "sh", "sleep", "tr", "true"];
 
 for (const [shell, ...options] of SHELLS) {
   const file = which(shell);
@@ -166,6 +166,26 @@ function wrapperTests(t: Test, shell: readonly [string, ...string[]]): void {
     rmSync(run.directory, { recursive: true });
     t.equal(await run.ended, 0);
     for (const one of [program, processes?.guard]) t.notOk(isRunning(one?.pid ?? 0));
+  });
+
+  test("what the program puts in the wrapper's way does not keep it from ending the run", async (t) => {
+    const inTheWay =
+      "for one in stopped timed-out exit.json.new wrapper pid; do rm -f $one; mkfifo $one; done; mkdir exit.json";
+    const script = `cd "$1"; ${inTheWay}; trap '' TERM; while :; do sleep 1000; done`;
+    const directory = scratch(t);
+    const argv = ["sh", "-c", script, "sh", directory];
+    const run = begin(t, shell, argv, { directory, limit: "2", grace: "1" });
+    t.equal(await run.ended, 0);
+    t.match(readRunRecord(run.directory).exit, { status: 137, signal: "SIGKILL", timedOut: true });
+  });
+
+  test("an exit record is written whatever has its name", async (t) => {
+    for (const making of ["mkdir -p exit.json.new/a exit.json/b", "ln -s /dev/full exit.json.new; mkfifo exit.json"]) {
+      const directory = scratch(t);
+      const run = begin(t, shell, ["sh", "-c", `cd "$1"; ${making}; exit 6`, "sh", directory], { directory });
+      t.equal(await run.ended, 0);
+      t.same(readRunRecord(directory).exit, { ...ENDED, status: 6 }, making);
+    }
   });
 
   test("signals end programs, numbers do not", async (t) => {

@@ -15,7 +15,10 @@ export function createLocalAdapter(method: Method, context: AdapterContext): Age
   return {
     method,
     open: (spec, listener) =>
-      runs.open(spec, reporting(context, spec.agent, listener), (directory) => planRun(context, spec, directory)),
+      runs.open(spec, reporting(context, spec.agent, listener), {
+        plan: (directory) => planRun(context, spec, directory),
+        limits: () => agentSettings(context, spec.agent),
+      }),
     check: (agent) => checkLocalProgram(context, agent),
     close: () => runs.close(),
   };

@@ -42,7 +42,7 @@ function findProgram(program: string, path: string): string | null {
   }
   const directories = path.split(delimiter).filter((directory) => directory !== "");
   if (directories.some((directory) => isExecutable(join(directory, program)))) return null;
-  return `${program} is not on the PATH of its agent (${path}): install it, give its absolute path in "command", or set PATH in the agent's "env"`;
+  return `${program} is not on the PATH of its agent: install it, give its absolute path in "command", or set PATH in the agent's "env"`;
 }
 
 function isExecutable(file: string): boolean {

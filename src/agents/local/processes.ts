@@ -11,6 +11,12 @@ export function isAlive({ pid, start }: ProcessIdentity): boolean {
   return found !== null && found.start === start && !found.isZombie;
 }
 
+/** Who has this pid now; `null` when nobody does. */
+export function identify(pid: number): ProcessIdentity | null {
+  const found = HAS_PROC ? readStat(pid) : askPs(pid);
+  return found === null || found.isZombie ? null : { pid, start: found.start };
+}
+
 /** Cheap: some process has this pid. */
 export function isPidTaken(pid: number): boolean {
   return signal(pid, 0);
@@ -59,8 +65,11 @@ function readStat(pid: number): FoundProcess | null {
   let text: string;
   try {
     text = readFileSync(`/proc/${pid}/stat`, "latin1");
-  } catch {
-    return null;
+  } catch (error) {
+    // Whatever else is wrong, such as too many open files, is no proof that the process is gone.
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    if (code === "ENOENT" || code === "ESRCH") return null;
+    throw error;
   }
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   return { start: fields[19] ?? "", group: Number(fields[2]), isZombie: fields[0] === "Z" || fields[0] === "X" };

@@ -1,5 +1,4 @@
 /** A run on this machine, followed through its run directory: made, or found again, stopped, told of. */
-import { writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Clock, Run, RunEnd, RunListener, RunSpec } from "../../dispatcher/ports.ts";
@@ -13,17 +12,19 @@ import {
   readRunRecord,
   readRunSettings,
   runDirectory,
+  touch,
 } from "../run-directory.ts";
 import { endOfRun, failedRun, lateRun, lostRun } from "../run-end.ts";
 import type { ExitRecord, RunRecord } from "../run-records.ts";
 import { BEGUN_BEFORE } from "../wrapper.ts";
-import { bootId, isAlive, isGroupAlive, isPidTaken, signal } from "./processes.ts";
+import { bootId, identify, isAlive, isGroupAlive, isPidTaken, signal } from "./processes.ts";
+import { EMPTY_SEAL, makeSeal, readSeal, type Seal, updateSeal } from "./seal.ts";
 import { startWrapper, type WrapperStart } from "./start-wrapper.ts";
 
+type Limits = Pick<RunSettings, "killGraceMs" | "maxOutputBytes">;
+
 /** What is decided only when a run has to be made. */
-export interface LocalPlan extends Pick<WrapperStart, "argv" | "promptOnStdin" | "workdir"> {
-  readonly killGraceMs: number;
-  readonly maxOutputBytes: number;
+export interface LocalPlan extends Pick<WrapperStart, "argv" | "promptOnStdin" | "workdir">, Limits {
   /** The environment, with the run's mark in it. */
   env(mark: string): Readonly<Record<string, string>>;
 }
@@ -35,6 +36,8 @@ export interface LocalRunParts {
   readonly dataDirectory: string;
   /** Throws an `AgentProblem` where there is nothing to start. */
   readonly plan: (directory: string) => LocalPlan;
+  /** The agent's of now, for a run whose own are not known. Throws where there is no such agent any more. */
+  readonly limits: () => Limits;
   /** The run is followed no more. */
   readonly onDone: () => void;
 }
@@ -44,21 +47,31 @@ const QUIET_LOOK_MS = 1000;
 const FIRST_LOOK_MS = 100;
 /** Between two looks at what a cheap look cannot tell: a pid that is another process's by now. */
 const IDENTITY_LOOK_MS = 10_000;
+/** The same for a program that is a zombie, since its wrapper does not wait for it. */
+const EMPTY_LOOK_MS = 5000;
 /** How long a wrapper may take to write its first records. */
 const BEGIN_MS = 5000;
 /** What the wrapper gets on top of its own grace before this side takes over. */
 const WRAPPER_SLACK_MS = 3000;
+/** How long a run directory that cannot be read is tried again, once there is nothing else to wait for. */
+const UNREADABLE_MS = 60_000;
 /** How often the logs of an ended run are tried before it ends without them. */
 const SETTLE_TRIES = 20;
 
 export class LocalRun implements Run {
   readonly #parts: LocalRunParts;
-  #phase: "waiting" | "followed" | "settling" | "done" = "waiting";
-  #settings: RunSettings | null = null;
+  /** `unread`: whether it was made before could not be found out yet. */
+  #phase: "waiting" | "unread" | "followed" | "settling" | "done" = "waiting";
+  /** By the monotonic clock: the other one jumps. */
+  readonly #dueAt: number;
+  #limits: Limits | null = null;
+  /** Its processes; what is known of them stays as it is, whatever the program writes into the records. */
+  #seal: Seal = EMPTY_SEAL;
   /** Started by this object, so that the wrapper's end is told and need not be looked for. */
   #isOwn = false;
   #wrapperGone = false;
-  #record: RunRecord = { begun: false, processes: null, program: null, startError: null, exit: null };
+  #record: Pick<RunRecord, "begun" | "startError" | "exit"> = { begun: false, startError: null, exit: null };
+  #unreadableSince: number | null = null;
   #toldStarted = false;
   #followedSince = 0;
   #sizes = [0, 0];
@@ -67,21 +80,33 @@ export class LocalRun implements Run {
   #identityAt = 0;
   #signAt = 0;
   #stopRequested = false;
+  /** Since when nothing of the program is left while the wrapper still has to say how it ended. */
+  #emptySince: number | null = null;
+  #emptyLookAt = 0;
   /** Once it is being stopped: when this side sends KILL to what is left, monotonic ms. */
   #killAt: number | null = null;
   #settleTries = 0;
 
   constructor(parts: LocalRunParts) {
     this.#parts = parts;
+    const { clock, spec } = parts;
+    this.#dueAt = clock.monotonic() + spec.deadlineAt - clock.now();
   }
 
   /** Makes the run, or finds it. */
-  async begin(): Promise<void> {
+  begin(): void {
     if (this.#phase !== "waiting") return;
+    let wasMade: boolean;
     try {
-      const record = readRunRecord(this.#directory);
-      if (record.begun || record.exit !== null) this.#follow();
-      else await this.#make();
+      wasMade = this.#wasMade();
+    } catch {
+      // It may run: what cannot be read now is read later.
+      this.#phase = "unread";
+      return;
+    }
+    if (wasMade) return this.#follow();
+    try {
+      this.#make();
     } catch (error) {
       this.#end(failedRun(toSessionError(error)));
     }
@@ -89,19 +114,19 @@ export class LocalRun implements Run {
 
   /** Looks at what has become of it, as far as it is time to. `now` is monotonic. */
   look(now: number): void {
+    if (this.#phase === "unread") this.#beginAgain(now);
     if (this.#phase !== "followed") return;
-    try {
+    // Too many open files, a disk in trouble: nothing is known now, and nothing is concluded. The next look tries again.
+    attempt(() => {
       if (!this.#isOwn && !this.#wrapperGone) this.#watchWrapper(now);
       if (now >= this.#lookAt || this.#wrapperGone) this.#lookAtFiles(now);
-      if (this.#phase === "followed" && this.#stopRequested) this.#pressStop(now);
-    } catch {
-      // Too many open files, a disk in trouble: nothing is known now, and nothing is concluded. The next look tries again.
-    }
+    });
+    if (this.#phase === "followed" && this.#stopRequested) attempt(() => this.#pressStop(now));
   }
 
   stop(): void {
     this.#stopRequested = true;
-    if (this.#phase === "followed") this.#pressStop(this.#parts.clock.monotonic());
+    if (this.#phase === "followed") attempt(() => this.#pressStop(this.#parts.clock.monotonic()));
   }
 
   async detach(): Promise<void> {
@@ -109,7 +134,26 @@ export class LocalRun implements Run {
     this.#parts.onDone();
   }
 
-  async #make(): Promise<void> {
+  #wasMade(): boolean {
+    const seal = readSeal(this.#directory);
+    if (seal !== null) {
+      this.#seal = seal;
+      const { killGraceMs, maxOutputBytes } = seal;
+      if (killGraceMs !== undefined && maxOutputBytes !== undefined) this.#limits = { killGraceMs, maxOutputBytes };
+      return true;
+    }
+    const { begun, exit } = readRunRecord(this.#directory);
+    return begun || exit !== null;
+  }
+
+  #beginAgain(now: number): void {
+    if (now > this.#dueAt + this.#graceMs + UNREADABLE_MS)
+      return this.#end(lostRun("RUN_LOST", "how it ended is not known: its run directory cannot be read"));
+    this.#phase = "waiting";
+    this.begin();
+  }
+
+  #make(): void {
     const { clock, spec, plan } = this.#parts;
     const directory = this.#directory;
     if (this.#stopRequested)
@@ -118,21 +162,27 @@ export class LocalRun implements Run {
     if (limitMs <= 0) return this.#end(lateRun());
 
     const { killGraceMs, maxOutputBytes, env, ...start } = plan(directory);
-    this.#settings = prepareRunDirectory(directory, spec.prompt, { agent: spec.agent, killGraceMs, maxOutputBytes });
-    const { mark } = this.#settings;
-    const { ended } = await startWrapper({ ...start, directory, env: env(mark), limitMs, graceMs: killGraceMs });
+    this.#limits = { killGraceMs, maxOutputBytes };
+    const { mark } = prepareRunDirectory(directory, spec.prompt, { agent: spec.agent, ...this.#limits });
+    this.#seal = { ...EMPTY_SEAL, ...this.#limits };
+    // Whoever makes it starts the run: what comes after it is never done twice.
+    if (!makeSeal(directory, this.#seal)) return this.#follow();
+    const { pid, ended } = startWrapper({ ...start, directory, env: env(mark), limitMs, graceMs: killGraceMs });
     this.#isOwn = true;
     ended.then(
       (status) => this.#onWrapperEnd(status),
       (error: unknown) => this.#end(failedRun(toSessionError(error))),
     );
+    if (pid !== undefined) attempt(() => this.#know({ wrapper: identify(pid) }));
     this.#follow();
   }
 
   #follow(): void {
     if (this.#phase !== "waiting") return;
     this.#phase = "followed";
-    this.#settings ??= readRunSettings(this.#directory);
+    attempt(() => {
+      this.#limits ??= readRunSettings(this.#directory) ?? this.#parts.limits();
+    });
     this.#followedSince = this.#parts.clock.monotonic();
     // What was written before is no sign of life now.
     if (!this.#isOwn) this.#sizes = this.#readSizes();
@@ -147,51 +197,67 @@ export class LocalRun implements Run {
 
   /** For a wrapper that is no child of this process. */
   #watchWrapper(now: number): void {
-    const { processes } = this.#record;
-    if (processes === null) {
+    const { wrapper } = this.#seal;
+    if (wrapper === null) {
       // Until its first records are there, only time can tell that nobody will write them.
       if (now - this.#followedSince > BEGIN_MS) this.#wrapperGone = true;
       return;
     }
     if (now >= this.#identityAt) {
       this.#identityAt = now + IDENTITY_LOOK_MS;
-      this.#wrapperGone = !isAlive(processes.wrapper);
+      this.#wrapperGone = !isAlive(wrapper);
     } else {
-      this.#wrapperGone = !isPidTaken(processes.wrapper.pid);
+      this.#wrapperGone = !isPidTaken(wrapper.pid);
     }
   }
 
   #lookAtFiles(now: number): void {
-    const isComplete = this.#record.processes !== null && this.#record.program !== null;
-    if (!isComplete || this.#wrapperGone || (!this.#isOwn && isThere(join(this.#directory, "exit.json"))))
-      this.#readRecord();
+    const { guard, program } = this.#seal;
+    const isComplete = guard !== null && program !== null;
+    const isRead = attempt(() => {
+      if (!isComplete || this.#wrapperGone || (!this.#isOwn && isThere(join(this.#directory, "exit.json"))))
+        this.#readRecord();
+    });
+    this.#unreadableSince = isRead ? null : (this.#unreadableSince ?? now);
     this.#tellStarted();
 
     // The wrapper writes it when the group is empty: one that is there before was put there by the program.
-    if (this.#record.exit !== null && (this.#wrapperGone || !this.#hasGroup())) return this.#settle(this.#record.exit);
+    const { exit } = this.#record;
+    if (exit !== null && (this.#wrapperGone || (this.#seal.program !== null && !this.#hasGroup())))
+      return this.#settle(exit);
     const grown = this.#lookAtOutput(now);
     // Starts and bursts are followed closely, silence is not.
     this.#lookDelayMs = grown || !isComplete ? FIRST_LOOK_MS : Math.min(this.#lookDelayMs * 2, QUIET_LOOK_MS);
     this.#lookAt = now + this.#lookDelayMs;
 
-    if (this.#wrapperGone) this.#lookForSurvivors();
-    else this.#enforceDeadline();
+    if (this.#wrapperGone) return this.#lookForSurvivors(now);
+    this.#enforceDeadline(now);
+    this.#waitForExit(now);
   }
 
-  /** What was known stays known, even if somebody removes the run directory. */
   #readRecord(): void {
-    const fresh = readRunRecord(this.#directory);
-    const { begun, processes, program } = this.#record;
-    this.#record = {
-      ...fresh,
-      begun: fresh.begun || begun,
-      processes: fresh.processes ?? processes,
-      program: fresh.program ?? program,
-    };
+    const { begun, processes, program, startError, exit } = readRunRecord(this.#directory);
+    this.#record = { begun: begun || this.#record.begun, startError, exit };
+    const known = this.#seal;
+    // Beside another wrapper than ours stands another guard.
+    const isOurs = processes !== null && (known.wrapper === null || known.wrapper.pid === processes.wrapper.pid);
+    this.#know({
+      wrapper: known.wrapper ?? processes?.wrapper ?? null,
+      guard: known.guard ?? (isOurs ? processes.guard : null),
+      program: known.program ?? program,
+    });
+  }
+
+  #know(processes: Partial<Seal>): void {
+    const before = this.#seal;
+    this.#seal = { ...before, ...processes };
+    const { wrapper, guard, program } = this.#seal;
+    if (wrapper === before.wrapper && guard === before.guard && program === before.program) return;
+    attempt(() => updateSeal(this.#directory, this.#seal));
   }
 
   #tellStarted(): void {
-    const { program } = this.#record;
+    const { program } = this.#seal;
     if (this.#toldStarted || program === null) return;
     this.#toldStarted = true;
     this.#parts.listener.started({ host: hostname(), pid: program.pid, pidStart: program.start, bootId: program.boot });
@@ -212,36 +278,51 @@ export class LocalRun implements Run {
   }
 
   /** The wrapper can tell nothing any more: the run is over when its group is. */
-  #lookForSurvivors(): void {
-    const { begun, program } = this.#record;
+  #lookForSurvivors(now: number): void {
+    const { program } = this.#seal;
     if (this.#hasGroup()) {
-      if (this.#parts.clock.now() > this.#parts.spec.deadlineAt) this.#stopGroup("timed-out");
+      if (now > this.#dueAt) this.#stopGroup("timed-out");
       return;
     }
+    if (this.#unreadableSince !== null && now - this.#unreadableSince < UNREADABLE_MS) return;
     this.#dismissGuard();
-    if (!begun)
+    if (!this.#record.begun && program === null)
       return this.#end(failedRun({ code: "START_FAILED", message: "the wrapper ended before it began the run" }));
     const restarted = program !== null && program.boot !== bootId();
     const why = restarted ? "the machine was restarted" : "its wrapper was killed, and nothing of it runs any more";
     this.#end(lostRun("RUN_LOST", `how it ended is not known: ${why}`));
   }
 
-  /** The guard ends the run in time. Only where somebody killed the guard, this side does: wall clocks jump. */
-  #enforceDeadline(): void {
-    const { processes } = this.#record;
-    if (processes === null || this.#killAt !== null) return;
-    if (this.#parts.clock.now() <= this.#parts.spec.deadlineAt + WRAPPER_SLACK_MS) return;
-    if (!isAlive(processes.guard)) this.#stopGroup("timed-out");
+  /** The guard ends the run in time. This side does where somebody killed it, or keeps it from its work. */
+  #enforceDeadline(now: number): void {
+    const lateMs = now - this.#dueAt - WRAPPER_SLACK_MS;
+    if (this.#killAt !== null || lateMs <= 0) return;
+    const { guard } = this.#seal;
+    const hasGuard = guard !== null && isAlive(guard);
+    if (lateMs <= this.#graceMs && (hasGuard || guard === null)) return;
+    // The wrapper waits for it, and it may be frozen.
+    if (hasGuard) signal(guard.pid, "SIGKILL");
+    this.#stopGroup("timed-out");
+  }
+
+  /** A wrapper that cannot write down how the run ended, or is frozen, is waited for no longer than a stop takes. */
+  #waitForExit(now: number): void {
+    const { wrapper, program } = this.#seal;
+    if (wrapper === null || program === null || (isPidTaken(program.pid) && now < this.#emptyLookAt)) return;
+    this.#emptyLookAt = now + EMPTY_LOOK_MS;
+    this.#emptySince = this.#hasGroup() ? null : (this.#emptySince ?? now);
+    if (this.#emptySince === null) return;
+    if (now - this.#emptySince > this.#graceMs + WRAPPER_SLACK_MS && isAlive(wrapper)) signal(wrapper.pid, "SIGKILL");
   }
 
   #pressStop(now: number): void {
-    const { processes, program } = this.#record;
+    const { guard, program } = this.#seal;
     if (this.#killAt !== null) {
       if (now >= this.#killAt) this.#signalGroup("SIGKILL");
-    } else if (processes !== null && isAlive(processes.guard)) {
-      signal(processes.guard.pid, "SIGTERM");
+    } else if (guard !== null && isAlive(guard)) {
+      signal(guard.pid, "SIGTERM");
       this.#killAt = now + this.#graceMs + WRAPPER_SLACK_MS;
-    } else if (processes !== null && program !== null) {
+    } else if (guard !== null && program !== null) {
       this.#stopGroup("stopped");
     }
   }
@@ -249,28 +330,32 @@ export class LocalRun implements Run {
   /** TERM now and KILL after the grace, in the guard's place. */
   #stopGroup(why: "stopped" | "timed-out"): void {
     if (this.#killAt !== null) return;
-    writeFileSync(join(this.#directory, why), "", { mode: 0o600 });
+    touch(join(this.#directory, why));
     this.#signalGroup("SIGTERM");
     this.#stopRequested = true;
     this.#killAt = this.#parts.clock.monotonic() + this.#graceMs;
   }
 
   #dismissGuard(): void {
-    const { processes } = this.#record;
-    if (processes !== null && isAlive(processes.guard)) signal(processes.guard.pid, "SIGUSR1");
+    const { guard } = this.#seal;
+    if (guard === null || !isAlive(guard)) return;
+    signal(guard.pid, "SIGUSR1");
+    // It may be frozen.
+    signal(guard.pid, "SIGCONT");
   }
 
   #signalGroup(name: NodeJS.Signals): void {
-    const { program } = this.#record;
+    const { program } = this.#seal;
     if (program !== null && this.#hasGroup()) signal(-program.pid, name);
   }
 
   /** True when the group of that number lives and is this run's: a number is used again only when the whole group is gone. */
   #hasGroup(): boolean {
-    const { program } = this.#record;
+    const { program } = this.#seal;
     if (program === null || program.boot !== bootId()) return false;
     if (isAlive(program)) return true;
-    return !isPidTaken(program.pid) && isGroupAlive(program.pid);
+    // A zombie keeps the number for the group.
+    return identify(program.pid) === null && isGroupAlive(program.pid);
   }
 
   #settle(exit: ExitRecord): void {
@@ -283,7 +368,7 @@ export class LocalRun implements Run {
       directory: this.#directory,
       settings,
       exit,
-      startError: this.#record.startError,
+      startError: this.#seal.program === null ? this.#record.startError : null,
     }).then(
       (end) => this.#end(end),
       (error: unknown) => {
@@ -302,7 +387,11 @@ export class LocalRun implements Run {
   }
 
   #readSizes(): number[] {
-    return OUTPUT_STREAMS.map((stream) => logSize(this.#directory, stream));
+    let sizes = this.#sizes;
+    attempt(() => {
+      sizes = OUTPUT_STREAMS.map((stream) => logSize(this.#directory, stream));
+    });
+    return sizes;
   }
 
   get #directory(): string {
@@ -310,10 +399,20 @@ export class LocalRun implements Run {
   }
 
   get #bytesMax(): number {
-    return this.#settings?.maxOutputBytes ?? Number.POSITIVE_INFINITY;
+    return this.#limits?.maxOutputBytes ?? Number.POSITIVE_INFINITY;
   }
 
   get #graceMs(): number {
-    return this.#settings?.killGraceMs ?? 10_000;
+    return this.#limits?.killGraceMs ?? 10_000;
+  }
+}
+
+/** False where it threw. */
+function attempt(action: () => void): boolean {
+  try {
+    action();
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -1,6 +1,6 @@
 /** The runs on this machine that the daemon follows: one timer for all of them, and their starts one after the other. */
 import type { Clock, Run, RunListener, RunSpec } from "../../dispatcher/ports.ts";
-import { type LocalPlan, LocalRun } from "./run.ts";
+import { LocalRun, type LocalRunParts } from "./run.ts";
 
 const TICK_MS = 100;
 
@@ -17,14 +17,14 @@ export class LocalRuns {
     this.#dataDirectory = dataDirectory;
   }
 
-  /** See `AgentAdapter.open`; `plan` is asked only where the run has still to be made. */
-  open(spec: RunSpec, listener: RunListener, plan: (directory: string) => LocalPlan): Run {
+  /** See `AgentAdapter.open`. */
+  open(spec: RunSpec, listener: RunListener, decisions: Pick<LocalRunParts, "plan" | "limits">): Run {
     const run: LocalRun = new LocalRun({
       clock: this.#clock,
       spec,
       listener,
       dataDirectory: this.#dataDirectory(),
-      plan,
+      ...decisions,
       onDone: () => this.#runs.delete(run),
     });
     this.#runs.add(run);
@@ -51,7 +51,7 @@ export class LocalRuns {
       this.#isStarting = false;
       return;
     }
-    void run.begin();
+    run.begin();
     setImmediate(() => this.#startNext());
   }
 

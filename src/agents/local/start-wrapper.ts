@@ -19,7 +19,10 @@ export interface WrapperStart {
  * Starts the wrapper in a session of its own, with nothing of the daemon's: it goes on when the daemon stops, however that happens.
  * `ended` resolves with its exit status once it is gone (`undefined`: a signal ended it), and rejects when it could not be started.
  */
-export async function startWrapper(start: WrapperStart): Promise<{ ended: Promise<number | undefined> }> {
+export function startWrapper(start: WrapperStart): {
+  pid: number | undefined;
+  ended: Promise<number | undefined>;
+} {
   const umask = process.umask().toString(8).padStart(3, "0");
   const times = [wholeSeconds(start.limitMs), wholeSeconds(start.graceMs)];
   const args = [start.directory, umask, ...times, inputName(start.promptOnStdin), start.workdir, ...start.argv];
@@ -35,6 +38,7 @@ export async function startWrapper(start: WrapperStart): Promise<{ ended: Promis
   // It is meant to live longer than this process; whoever follows it keeps the process alive.
   subprocess.unref();
   return {
+    pid: subprocess.pid,
     ended: subprocess.then((result) => {
       if (result.exitCode === undefined && result.signal === undefined) {
         throw result.cause ?? new Error(result.shortMessage);

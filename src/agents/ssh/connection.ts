@@ -1,6 +1,6 @@
 /** One SSH connection: verified host, authenticated user, kept alive, with a limited number of channels. */
 import type { Client, ClientChannel, ConnectConfig } from "ssh2";
-import { AgentProblem } from "../agent-problem.ts";
+import { AgentProblem, hostWords } from "../agent-problem.ts";
 import { keyProblem, readCredentials } from "./credentials.ts";
 import { checkHostKey, keyscan } from "./host-key.ts";
 import { hostName } from "./known-hosts.ts";
@@ -71,7 +71,12 @@ export class SshConnection {
           if (this.#inUse === 0) this.close();
           resolve(null);
         } else {
-          reject(new AgentProblem("HOST_UNREACHABLE", `${targetName(this.#target)} took no command: ${error.message}`));
+          reject(
+            new AgentProblem(
+              "HOST_UNREACHABLE",
+              `${targetName(this.#target)} took no command: ${hostWords(error.message)}`,
+            ),
+          );
         }
       };
       try {
@@ -148,5 +153,7 @@ function toProblem(target: SshTarget, error: Error & { level?: string }, agentPr
         `the host itself, then: ${keyscan(target)}`,
     );
   }
-  return new AgentProblem("HOST_UNREACHABLE", `${name} cannot be reached: ${error.message}`, { cause: error });
+  return new AgentProblem("HOST_UNREACHABLE", `${name} cannot be reached: ${hostWords(error.message)}`, {
+    cause: error,
+  });
 }

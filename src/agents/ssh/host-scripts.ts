@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ClientChannel } from "ssh2";
 import { ASSETS } from "../../location.ts";
-import { AgentProblem } from "../agent-problem.ts";
+import { AgentProblem, hostWords } from "../agent-problem.ts";
 import { WRAPPER_FILE } from "../wrapper.ts";
 import type { SshPool } from "./pool.ts";
 import { type SshTarget, targetName } from "./target.ts";
@@ -29,7 +29,7 @@ export async function installScripts(pool: SshPool, target: SshTarget): Promise<
       content,
     );
     if (code !== 0) {
-      const why = stderr.trim() || `status ${code}`;
+      const why = hostWords(stderr) || `status ${code}`;
       throw new AgentProblem(
         "HOST_UNREACHABLE",
         `${targetName(target)} does not let us write to ${target.runDirectory}: ${why}`,

@@ -134,7 +134,7 @@ jr_detach() {
 #   read ID STREAM OFFSET BYTES   so many bytes of a log, and a line break
 #   stop ID GRACE WHY             TERM to the run's group, KILL after GRACE seconds; WHY: stopped | timed-out
 #   kill ID                       KILL to the run's group
-#   dismiss ID                    there is nothing left to guard
+#   dismiss ID                    nothing is left to guard, nor to wait for
 #   which                         the next two lines are a PATH (or nothing) and a program: is it there
 #
 # Every answer ends with a line that is a dot. Answers hold nothing else that could be one.
@@ -154,18 +154,18 @@ jr_serve() {
       state) for jr_id do jr_state "$jr_id"; done ;;
       read)
         # As many as were asked for, even of a log that somebody made shorter meanwhile: the reader counts on them.
-        { tail -c "+$(($3 + 1))" "$jr_runs/$1/$2.log"; cat /dev/zero; } 2>/dev/null | head -c "$4"
+        { jr_is_plain "$jr_runs/$1/$2.log" && tail -c "+$(($3 + 1))" "$jr_runs/$1/$2.log"; cat /dev/zero; } 2>/dev/null | head -c "$4"
         echo
         ;;
       stop) jr_stop "$@" ;;
       kill) jr_load "$1" && jr_has_group && kill -KILL "-$jr_pid" ;;
-      dismiss) jr_load "$1" && jr_is_alive "$jr_guard" "$jr_guard_start" && kill -USR1 "$jr_guard" ;;
+      dismiss) jr_load "$1" && jr_dismiss ;;
       which)
         IFS= read -r jr_search
         IFS= read -r jr_program
         (
           [ -z "$jr_search" ] || PATH=$jr_search
-          jr_is_program "$jr_program" && echo found || printf 'missing %s\n' "$PATH"
+          jr_is_program "$jr_program" && echo found || echo missing
         )
         ;;
     esac 2>/dev/null
@@ -175,10 +175,24 @@ jr_serve() {
 
 jr_sizes() {
   for jr_id do
-    set -- "$@" "$jr_runs/$jr_id/stdout.log" "$jr_runs/$jr_id/stderr.log" "$jr_runs/$jr_id/exit.json"
+    for jr_file in stdout.log stderr.log exit.json; do
+      jr_is_plain "$jr_runs/$jr_id/$jr_file" && set -- "$@" "$jr_runs/$jr_id/$jr_file"
+    done
     shift
   done
   [ "$#" -eq 0 ] || ls -ln "$@" 2>/dev/null
+}
+
+# A program may put what it likes into its run directory: what blocks when it is read, and links to anywhere.
+jr_is_plain() {
+  [ -f "$1" ] && [ ! -L "$1" ]
+}
+
+# Those of the records of the run $1 that are plain files, and no longer than the wrapper makes them.
+jr_records() {
+  jr_run=$1
+  shift
+  jr_files=$(cd "$jr_runs/$jr_run" && find "$@" -prune -type f -size -5)
 }
 
 # Who lives is asked before the exit record is read: a wrapper that is gone by then has written it before.
@@ -190,42 +204,59 @@ jr_state() {
   jr_is_alive "$jr_wrapper" "$jr_wrapper_start" && echo wrapper-alive
   jr_is_alive "$jr_guard" "$jr_guard_start" && echo guard-alive
   jr_has_group && echo group-alive
-  for jr_file in wrapper pid start-error exit.json; do
-    [ -s "$jr_runs/$1/$jr_file" ] || continue
-    while IFS= read -r jr_line; do printf '%s %s\n' "$jr_file" "$jr_line"; done <"$jr_runs/$1/$jr_file"
+  # As they were when it was asked who lives.
+  [ -z "$jr_wrapper" ] ||
+    printf 'wrapper %s\n' "pid $jr_wrapper" "start $jr_wrapper_start" "guard $jr_guard" "guard-start $jr_guard_start"
+  [ -z "$jr_pid" ] || printf 'pid %s\n' "pid $jr_pid" "start $jr_pid_start" "boot $jr_pid_boot"
+  jr_records "$1" start-error exit.json
+  for jr_file in $jr_files; do
+    jr_left=8
+    while [ "$((jr_left -= 1))" -ge 0 ] && IFS= read -r jr_line; do
+      printf '%s %s\n' "$jr_file" "$jr_line"
+    done <"$jr_runs/$1/$jr_file"
   done
 }
 
 jr_stop() {
   jr_load "$1" || return 0
   if jr_is_alive "$jr_guard" "$jr_guard_start"; then
+    # It may be frozen.
     kill -TERM "$jr_guard"
+    kill -CONT "$jr_guard"
   elif jr_has_group; then
     # Somebody killed the guard. What does its work must outlive this connection.
-    true >"$jr_runs/$1/$3"
+    mkdir "$jr_runs/$1/$3"
     kill -TERM "-$jr_pid"
     (sleep "$2" && jr_has_group && kill -KILL "-$jr_pid") </dev/null >/dev/null 2>&1 &
   fi
 }
 
+# Lets the guard go, even a frozen one, and a wrapper that cannot write down how the run ended.
+jr_dismiss() {
+  jr_is_alive "$jr_guard" "$jr_guard_start" && kill -USR1 "$jr_guard" && kill -CONT "$jr_guard"
+  jr_has_group || { jr_is_alive "$jr_wrapper" "$jr_wrapper_start" && kill -KILL "$jr_wrapper"; }
+}
+
 # The processes of a run from its records.
 jr_load() {
   jr_wrapper= jr_wrapper_start= jr_guard= jr_guard_start= jr_pid= jr_pid_start= jr_pid_boot=
-  [ ! -s "$jr_runs/$1/wrapper" ] || while read -r jr_key jr_value; do
-    case $jr_key in
-      pid) jr_wrapper=$jr_value ;;
-      start) jr_wrapper_start=$jr_value ;;
-      guard) jr_guard=$jr_value ;;
-      guard-start) jr_guard_start=$jr_value ;;
-    esac
-  done <"$jr_runs/$1/wrapper"
-  [ ! -s "$jr_runs/$1/pid" ] || while read -r jr_key jr_value; do
-    case $jr_key in
-      pid) jr_pid=$jr_value ;;
-      start) jr_pid_start=$jr_value ;;
-      boot) jr_pid_boot=$jr_value ;;
-    esac
-  done <"$jr_runs/$1/pid"
+  jr_records "$1" wrapper pid
+  for jr_file in $jr_files; do
+    while read -r jr_key jr_value; do
+      case $jr_file-$jr_key in
+        wrapper-pid) jr_wrapper=$jr_value ;;
+        wrapper-start) jr_wrapper_start=$jr_value ;;
+        wrapper-guard) jr_guard=$jr_value ;;
+        wrapper-guard-start) jr_guard_start=$jr_value ;;
+        pid-pid) jr_pid=$jr_value ;;
+        pid-start) jr_pid_start=$jr_value ;;
+        pid-boot) jr_pid_boot=$jr_value ;;
+      esac
+    done <"$jr_runs/$1/$jr_file"
+  done
+  jr_is_pid "$jr_wrapper" || jr_wrapper=
+  jr_is_pid "$jr_guard" || jr_guard=
+  jr_is_pid "$jr_pid" || jr_pid=
   [ -n "$jr_wrapper$jr_pid" ]
 }
 
@@ -250,7 +281,8 @@ jr_has_group() {
 # Runs that ended more than 30 days ago; the daemon has their output since then. Only their own records count, not what a
 # program may have put into its folder.
 jr_prune() {
-  find "$jr_runs"/*/exit.json -prune -type f -mtime +30 | while IFS= read -r jr_file; do rm -rf "${jr_file%/exit.json}"; done
+  # Names go as arguments, whatever stands in them.
+  find "$jr_runs"/[A-Za-z0-9]*/exit.json -prune -type f -mtime +30 -exec sh -c 'rm -rf "${1%/exit.json}"' sh {} \;
 }
 
 # Without a login shell a Mac's PATH lacks where programs are installed there.

@@ -39,11 +39,11 @@ export class SshHost {
     this.#runs.delete(run);
   }
 
-  /** `null` = the program is there, else the PATH where it is not. Throws an `AgentProblem` where the host cannot be asked. */
-  async which(program: string, path: string): Promise<string | null> {
+  /** True when the program is there. Throws an `AgentProblem` where the host cannot be asked. */
+  async has(program: string, path: string): Promise<boolean> {
     const shell = await this.#connected();
     if (this.#runs.size === 0) this.#lookIn(IDLE_MS);
-    return shell.which(program, path);
+    return shell.has(program, path);
   }
 
   /** Lets go of the connections and of all runs, which go on. */

@@ -3,21 +3,28 @@ import type { Readable } from "node:stream";
 
 /** A line that is longer than this is no line of ours. */
 const LINE_BYTES_MAX = 1024 * 1024;
+/** What is kept of what nobody asked for; the host may send more when it is read. */
+const UNASKED_BYTES_MAX = 1024 * 1024;
 
 export class LineReader {
+  readonly #stream: Readable;
   #chunks: Buffer[] = [];
+  #length = 0;
   #wake: (() => void) | null = null;
   #end: Error | null = null;
 
   /** `ended` says why nothing more will come, to whoever reads after that. */
   constructor(stream: Readable, ended: () => Error) {
+    this.#stream = stream;
     stream.on("data", (chunk: Buffer) => {
       this.#chunks.push(chunk);
-      this.#wake?.();
+      this.#length += chunk.length;
+      if (this.#wake === null && this.#length > UNASKED_BYTES_MAX) stream.pause();
+      this.#wakeUp();
     });
     stream.once("close", () => {
       this.#end = ended();
-      this.#wake?.();
+      this.#wakeUp();
     });
   }
 
@@ -38,17 +45,14 @@ export class LineReader {
   }
 
   async bytes(count: number): Promise<Buffer> {
-    let length = this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-    while (length < count) {
-      await this.#more();
-      length = this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-    }
+    while (this.#length < count) await this.#more();
     return this.#take(count);
   }
 
   #take(count: number): Buffer {
     const buffer = this.#joined();
     this.#chunks = [buffer.subarray(count)];
+    this.#length -= count;
     return buffer.subarray(0, count);
   }
 
@@ -62,9 +66,15 @@ export class LineReader {
 
   async #more(): Promise<void> {
     if (this.#end !== null) throw this.#end;
-    await new Promise<void>((resolve) => {
+    const more = new Promise<void>((resolve) => {
       this.#wake = resolve;
     });
+    this.#stream.resume();
+    await more;
+  }
+
+  #wakeUp(): void {
+    this.#wake?.();
     this.#wake = null;
   }
 }

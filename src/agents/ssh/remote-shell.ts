@@ -3,7 +3,7 @@ import type { ClientChannel } from "ssh2";
 import type { Clock } from "../../dispatcher/ports.ts";
 import { AgentProblem } from "../agent-problem.ts";
 import type { OutputStream } from "../run-directory.ts";
-import { parseExit, parseProgram, parseWrapper, type RunRecord } from "../run-records.ts";
+import { parseExit, parseProgram, parseStartError, parseWrapper, type RunRecord } from "../run-records.ts";
 import { hostCommand, installScripts } from "./host-scripts.ts";
 import { LineReader } from "./line-reader.ts";
 import type { SshPool } from "./pool.ts";
@@ -13,6 +13,10 @@ import { type SshTarget, targetName } from "./target.ts";
 const ANSWER_MS = 20_000;
 /** Ids in a request: they become a command's arguments there. */
 const IDS_MAX = 200;
+
+/** Of an answer, for each run that was asked about: host.sh shows a few lines of records that are smaller than this. */
+const LINES_PER_RUN_MAX = 64;
+const BYTES_PER_RUN_MAX = 16 * 1024;
 
 /** What a run's directory on the host holds, and which of its processes live. */
 export interface RemoteState {
@@ -73,7 +77,8 @@ export class RemoteShell {
   async sizes(ids: readonly string[]): Promise<ReadonlyMap<string, RemoteSizes>> {
     const sizes = new Map<string, RemoteSizes>(ids.map((id) => [id, { stdout: 0, stderr: 0, hasExit: false }]));
     for (let start = 0; start < ids.length; start += IDS_MAX) {
-      const lines = await this.#ask(`sizes ${ids.slice(start, start + IDS_MAX).join(" ")}`);
+      const asked = ids.slice(start, start + IDS_MAX);
+      const lines = await this.#ask(`sizes ${asked.join(" ")}`, asked.length);
       for (const line of lines) addSize(sizes, line);
     }
     return sizes;
@@ -82,7 +87,8 @@ export class RemoteShell {
   async states(ids: readonly string[]): Promise<ReadonlyMap<string, RemoteState>> {
     const states = new Map<string, RemoteState>();
     for (let start = 0; start < ids.length; start += IDS_MAX) {
-      const lines = await this.#ask(`state ${ids.slice(start, start + IDS_MAX).join(" ")}`);
+      const asked = ids.slice(start, start + IDS_MAX);
+      const lines = await this.#ask(`state ${asked.join(" ")}`, asked.length);
       for (const [id, part] of splitRuns(lines)) states.set(id, toState(part));
     }
     return states;
@@ -110,10 +116,10 @@ export class RemoteShell {
     await this.#ask(`dismiss ${id}`);
   }
 
-  /** `null` = the program is there, else the PATH where it is not. `path`: the agent's own, empty where it has none. */
-  async which(program: string, path: string): Promise<string | null> {
+  /** True when the program is there. `path`: the agent's own PATH, empty where it has none. */
+  async has(program: string, path: string): Promise<boolean> {
     const [answer] = await this.#ask(`which\n${firstLine(path)}\n${firstLine(program)}`);
-    return answer === "found" ? null : (answer?.replace(/^missing /, "") ?? "");
+    return answer === "found";
   }
 
   close(): void {
@@ -138,16 +144,19 @@ export class RemoteShell {
     }
   }
 
-  #ask(request: string): Promise<readonly string[]> {
-    return this.#request(`${request}\n`, () => this.#linesToDot());
+  #ask(request: string, runs = 1): Promise<readonly string[]> {
+    return this.#request(`${request}\n`, () => this.#linesToDot(runs));
   }
 
-  async #linesToDot(): Promise<readonly string[]> {
+  async #linesToDot(runs = 1): Promise<readonly string[]> {
     const lines: string[] = [];
-    for (;;) {
+    for (let length = 0; ; ) {
       const line = await this.#reader.line();
       if (line === ".") return lines;
       lines.push(line);
+      length += line.length;
+      if (lines.length > runs * LINES_PER_RUN_MAX || length > runs * BYTES_PER_RUN_MAX)
+        throw new Error("the host answers with more than was asked for");
     }
   }
 
@@ -169,6 +178,8 @@ export class RemoteShell {
 
 /** Of `ls -ln`: mode, links, owner, group, size, date, path. */
 function addSize(sizes: Map<string, RemoteSizes>, line: string): void {
+  // A link's line ends with a text that says anything.
+  if (!line.startsWith("-")) return;
   const fields = line.trim().split(/\s+/);
   const [file, id] = (fields.at(-1) ?? "").split("/").reverse();
   const known = id === undefined ? undefined : sizes.get(id);
@@ -201,7 +212,7 @@ function toState(lines: readonly string[]): RemoteState {
       begun: lines.includes("begun"),
       processes: parseWrapper(files.get("wrapper") ?? null),
       program: parseProgram(files.get("pid") ?? null),
-      startError: files.get("start-error")?.trim() || null,
+      startError: parseStartError(files.get("start-error") ?? null),
       exit: parseExit(files.get("exit.json") ?? null),
     },
     isWrapperAlive: lines.includes("wrapper-alive"),

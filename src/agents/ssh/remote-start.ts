@@ -1,5 +1,5 @@
 /** Starts a run on the host: `host.sh start`, which reads all that came from a task on its standard input. */
-import { AgentProblem } from "../agent-problem.ts";
+import { AgentProblem, hostWords } from "../agent-problem.ts";
 import { inputName, wholeSeconds } from "../wrapper.ts";
 import { hostCommand, runCommand } from "./host-scripts.ts";
 import type { SshPool } from "./pool.ts";
@@ -24,11 +24,11 @@ export async function startRemotely(pool: SshPool, target: SshTarget, start: Rem
   const { code, stdout, stderr } = await runCommand(channel, encodeStart(start));
   const answer = stdout.trimEnd().split("\n").at(-1) ?? "";
   if (answer === "started" || answer === "begun") return null;
-  const refused = /^refused ([A-Z_]+)$/.exec(answer)?.[1];
+  const refused = /^refused ([A-Z_]{1,40})$/.exec(answer)?.[1];
   if (refused !== undefined && refused !== "INCOMPLETE") return refused;
   // Whether it was started is not known: whoever asks again looks for it first.
   const why =
-    code === undefined || refused !== undefined ? "the connection was cut" : stderr.trim() || `status ${code}`;
+    code === undefined || refused !== undefined ? "the connection was cut" : hostWords(stderr) || `status ${code}`;
   throw new AgentProblem("HOST_UNREACHABLE", `${targetName(target)} did not say that it started the program: ${why}`);
 }
 

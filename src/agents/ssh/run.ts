@@ -52,6 +52,8 @@ const STATE_LOOK_MS = 3000;
 const BEGIN_MS = 10_000;
 /** What the wrapper gets on top of its own grace before this side sends KILL. */
 const WRAPPER_SLACK_MS = 3000;
+/** What a wrapper gets on top of its grace to write down how a run ended. */
+const STUCK_MS = 10_000;
 /** A host that is away is waited for until its wrapper must have ended the run, and this much longer. */
 const LOST_SLACK_MS = 60_000;
 const SIGN_MS = 1000;
@@ -66,6 +68,8 @@ export class SshRun implements Run {
   #state: RemoteState | null = null;
   #stateAt = 0;
   #begunSince: number | null = null;
+  /** Since when nothing of the program is left while the wrapper still has to say how it ended. */
+  #emptySince: number | null = null;
   /** Known, but the logs have still to be fetched to their end. */
   #ending: ExitRecord | "lost" | null = null;
   /** An exit record was there at the last look: what it says has been asked for. */
@@ -97,7 +101,7 @@ export class SshRun implements Run {
       this.#settings = readRunSettings(directory);
       if (record.exit !== null) {
         this.#tellStarted();
-        this.#settle(record.exit, record.startError);
+        this.#settle(record.exit, record.program === null ? record.startError : null);
         return null;
       }
       if (!this.#wasSent && this.#isLate) {
@@ -146,8 +150,14 @@ export class SshRun implements Run {
       // The wrapper can tell nothing any more: the run is over when its group is.
       if (!state.isGroupAlive) this.#ending = "lost";
       else if (this.#isLate) this.#stopRequested ??= "timed-out";
-    } else if (this.#isLate && processes !== null && !state.isGuardAlive) {
-      this.#stopRequested ??= "timed-out";
+    } else {
+      if (this.#isLate && processes !== null && (!state.isGuardAlive || this.#isOverdue))
+        this.#stopRequested ??= "timed-out";
+      const isEmpty = program !== null && !state.isGroupAlive;
+      this.#emptySince = isEmpty ? (this.#emptySince ?? now) : null;
+      // It cannot write down how the run ended, or is frozen.
+      if (this.#emptySince !== null && now - this.#emptySince > this.#prepared.killGraceMs + STUCK_MS)
+        this.#ending = "lost";
     }
   }
 
@@ -258,7 +268,7 @@ export class SshRun implements Run {
         lostRun("RUN_LOST", "how it ended is not known: its wrapper was killed, or the host was restarted"),
       );
     }
-    const { startError } = this.#state?.record ?? { startError: null };
+    const { startError = null } = this.#toldStarted ? {} : (this.#state?.record ?? {});
     this.#keepFile("start-error");
     this.#keepFile("exit.json");
     this.#settle(ending, startError);
@@ -311,6 +321,12 @@ export class SshRun implements Run {
 
   get #isLate(): boolean {
     return this.#parts.clock.now() >= this.#parts.spec.deadlineAt;
+  }
+
+  /** The guard must have ended it by now. */
+  get #isOverdue(): boolean {
+    const { deadlineAt } = this.#parts.spec;
+    return this.#parts.clock.now() > deadlineAt + this.#prepared.killGraceMs + WRAPPER_SLACK_MS;
   }
 
   get #prepared(): RunSettings & { readonly ssh: SshTarget } {

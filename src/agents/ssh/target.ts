@@ -10,13 +10,18 @@ export interface SshTarget extends SshSettings {
 
 /** Throws `BAD_CONFIG` for a run directory that could not stand in a command line as it is. */
 export function sshTarget(settings: SshSettings): SshTarget {
-  if (!/^[A-Za-z0-9._/][A-Za-z0-9._/-]*$/.test(settings.runDirectory)) {
+  if (!isRemotePath(settings.runDirectory)) {
     throw new AgentProblem(
       "BAD_CONFIG",
       `ssh.runDirectory is ${JSON.stringify(settings.runDirectory)}: letters, digits and . _ - / only, since every login shell must read it alike`,
     );
   }
   return { ...settings, username: settings.username ?? userInfo().username };
+}
+
+/** True for what can stand in a command line as it is. */
+export function isRemotePath(text: string): boolean {
+  return /^[A-Za-z0-9._/][A-Za-z0-9._/-]*$/.test(text);
 }
 
 /** Agents with the same key share connections. */

@@ -1,0 +1,101 @@
+/** A program that takes its run directory apart, and a daemon that comes back to it. */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { createCliAdapter } from "../../src/agents/cli.ts";
+import { readRunRecord, runDirectory } from "../../src/agents/run-directory.ts";
+import { isRunning, newSpec, openSession, readOr, runToEnd, testAgents, until } from "../support/agents.ts";
+
+t.jobs = 4;
+
+const TAMPERINGS: Readonly<Record<string, (directory: string) => void>> = {
+  "the sign that it was begun is gone": (directory) => rmSync(join(directory, "begun")),
+  "the whole directory is gone": (directory) => rmSync(directory, { recursive: true }),
+  "a file is in its place": (directory) => {
+    rmSync(directory, { recursive: true });
+    writeFileSync(directory, "");
+  },
+  "an empty one is in its place": (directory) => {
+    rmSync(directory, { recursive: true });
+    mkdirSync(directory);
+  },
+  "the records name another process": (directory) => {
+    for (const name of ["pid", "wrapper"]) rmSync(join(directory, name));
+    writeFileSync(join(directory, "pid"), `pid ${process.pid}\nstart 1\nboot x\n`);
+    writeFileSync(join(directory, "wrapper"), `pid ${process.pid}\nstart 1\nguard ${process.pid}\nguard-start 1\n`);
+  },
+};
+
+for (const [name, tamper] of Object.entries(TAMPERINGS)) {
+  t.test(`${name}: found again, never started again, and stopped`, { buffered: true }, async (t) => {
+    const { context, agent, workspaces, dataDirectory } = testAgents((cleanUp) => t.teardown(cleanUp), {
+      adapter: "cli",
+    });
+    const starts = join(workspaces, "starts");
+    const spec = newSpec(agent(["sh", "-c", `echo $$ >>${starts}; while :; do sleep 1000; done`]));
+    const first = createCliAdapter(context);
+    const before = openSession(first, spec);
+    const facts = await before.started;
+    const directory = runDirectory(dataDirectory, spec.sessionId);
+    await until("its records are there", () => readRunRecord(directory).processes !== null);
+    await until("it works", () => readOr(starts, "") !== "");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await before.run.detach();
+    await first.close();
+    tamper(directory);
+
+    const second = createCliAdapter(context);
+    t.teardown(() => second.close());
+    const after = openSession(second, spec);
+    let isEnded = false;
+    void after.ended.then(() => {
+      isEnded = true;
+    });
+    t.same(await after.started, facts);
+    await new Promise((resolve) => setTimeout(resolve, 6000));
+    t.notOk(isEnded, "it still runs");
+    after.run.stop();
+    const { outcome } = await after.ended;
+    t.ok(["failed", "lost"].includes(outcome.status), outcome.status);
+    t.notOk(isRunning(facts.pid));
+    t.equal(readFileSync(starts, "utf8"), `${facts.pid}\n`);
+    t.not((await runToEnd(second, spec)).outcome.status, "completed");
+    t.equal(readFileSync(starts, "utf8"), `${facts.pid}\n`);
+  });
+}
+
+t.test("what cannot be read when it is opened is read later", { buffered: true }, async (t) => {
+  const { context, agent, dataDirectory } = testAgents((cleanUp) => t.teardown(cleanUp), { adapter: "cli" });
+  const adapter = createCliAdapter(context);
+  t.teardown(() => adapter.close());
+  const spec = newSpec(agent(["echo", "done"]));
+  // Reading a directory as a file fails with what is neither "it is there" nor "it is not".
+  const inTheWay = `${runDirectory(dataDirectory, spec.sessionId)}.begun`;
+  mkdirSync(inTheWay, { recursive: true });
+  const session = openSession(adapter, spec);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  rmSync(inTheWay, { recursive: true });
+  t.match((await session.ended).outcome, { status: "completed", result: "done" });
+});
+
+t.test(
+  "the limits of a run are those of its start, whatever the program writes down",
+  { buffered: true },
+  async (t) => {
+    const { context, agent, gate } = testAgents((cleanUp) => t.teardown(cleanUp), { adapter: "cli" });
+    const go = gate();
+    const forge = `echo '{"version":1,"agent":"a","mark":"m","killGraceMs":1,"maxOutputBytes":999999999}' >../run.json`;
+    const spec = newSpec(agent(["sh", "-c", `${forge}; ${go.wait}; yes`], { maxOutputBytes: 100_000 }));
+    const first = createCliAdapter(context);
+    const before = openSession(first, spec);
+    await before.started;
+    await before.run.detach();
+    await first.close();
+    const second = createCliAdapter(context);
+    t.teardown(() => second.close());
+    const after = openSession(second, spec);
+    await after.started;
+    go.open();
+    t.match((await after.ended).outcome, { status: "failed", error: { code: "OUTPUT_LIMIT" } });
+  },
+);
