@@ -140,7 +140,8 @@ export class LocalRun implements Run {
       this.#seal = seal;
       const { killGraceMs, maxOutputBytes } = seal;
       if (killGraceMs !== undefined && maxOutputBytes !== undefined) this.#limits = { killGraceMs, maxOutputBytes };
-      return true;
+      // One that names no process is of a daemon that died before it knew of any: then `begun` decides, as it does for wrappers.
+      if (seal.wrapper !== null || seal.program !== null) return true;
     }
     const { begun, exit } = readRunRecord(this.#directory);
     return begun || exit !== null;
@@ -166,7 +167,7 @@ export class LocalRun implements Run {
     const { mark } = prepareRunDirectory(directory, spec.prompt, { agent: spec.agent, ...this.#limits });
     this.#seal = { ...EMPTY_SEAL, ...this.#limits };
     // Whoever makes it starts the run: what comes after it is never done twice.
-    if (!makeSeal(directory, this.#seal)) return this.#follow();
+    if (!makeSeal(directory, this.#seal) && this.#wasMade()) return this.#follow();
     const { pid, ended } = startWrapper({ ...start, directory, env: env(mark), limitMs, graceMs: killGraceMs });
     this.#isOwn = true;
     ended.then(
@@ -221,10 +222,9 @@ export class LocalRun implements Run {
     this.#unreadableSince = isRead ? null : (this.#unreadableSince ?? now);
     this.#tellStarted();
 
-    // The wrapper writes it when the group is empty: one that is there before was put there by the program.
+    // The wrapper's last act: one that is there before the wrapper is gone may have been put there by the program.
     const { exit } = this.#record;
-    if (exit !== null && (this.#wrapperGone || (this.#seal.program !== null && !this.#hasGroup())))
-      return this.#settle(exit);
+    if (exit !== null && this.#wrapperGone) return this.#settle(exit);
     const grown = this.#lookAtOutput(now);
     // Starts and bursts are followed closely, silence is not.
     this.#lookDelayMs = grown || !isComplete ? FIRST_LOOK_MS : Math.min(this.#lookDelayMs * 2, QUIET_LOOK_MS);

@@ -144,8 +144,9 @@ export class SshRun implements Run {
     // Until the first records are there, what happens is asked for with every look.
     this.#stateAt = processes === null || program === null ? now : now + STATE_LOOK_MS;
 
-    // The wrapper writes the exit record when the group is empty: one that is there before was put there by the program.
-    if (exit !== null && !(state.isWrapperAlive && state.isGroupAlive)) this.#ending = exit;
+    // The wrapper's last act: one that is there before the wrapper is gone may have been put there by the program.
+    if (exit !== null && !state.isWrapperAlive) this.#ending = exit;
+    else if (exit !== null && !state.isGroupAlive) this.#stateAt = now;
     else if (!state.isWrapperAlive && (processes !== null || now - this.#begunSince > BEGIN_MS)) {
       // The wrapper can tell nothing any more: the run is over when its group is.
       if (!state.isGroupAlive) this.#ending = "lost";
