@@ -96,8 +96,8 @@ export interface Run {
 export interface AgentAdapter {
   readonly method: Method;
   /**
-   * Makes the run of a session, or finds the one that was made before: the run directory's `begun` decides, so a run
-   * starts at most once however often and from however many daemons this is called. Never throws: what goes wrong
+   * Makes the run of a session, or finds the one that was made before: `begun` in the run directory decides, and on this
+   * machine what stands beside that directory, so a run starts at most once however often this is called. Never throws: what goes wrong
    * is told by `ended` (asynchronously, never before `open` returned).
    */
   open(spec: RunSpec, listener: RunListener): Run;
