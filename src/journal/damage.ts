@@ -21,10 +21,14 @@ export class DamagedData extends Error implements Damage {
   readonly position: number;
   readonly wanted: string;
   readonly found: string;
+  /** The message without the advice, for the one who follows it. */
+  readonly finding: string;
 
   constructor({ file, position, wanted, found, advice = REPAIR }: Damage) {
-    super(`${file} is damaged at byte ${position}: wanted ${wanted}, found ${found}. ${advice}`);
+    const finding = `${file} is damaged at byte ${position}: wanted ${wanted}, found ${found}`;
+    super(`${finding}. ${advice}`);
     this.name = "DamagedData";
+    this.finding = finding;
     this.file = file;
     this.position = position;
     this.wanted = wanted;

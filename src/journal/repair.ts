@@ -131,7 +131,7 @@ async function repairId(options: RepairOptions, states: States, damaged: Damaged
   if (typeof written === "string") votes.push(written);
   const id = mostFrequent(votes) ?? freshId();
   if (written === id) return id;
-  const reason = written instanceof DamagedData ? written.message : `the data files belong to ${id}`;
+  const reason = written instanceof DamagedData ? written.finding : `the data files belong to ${id}`;
   const movedTo = await damaged.moveAside(ID_FILE);
   await makeWord(directory, ID_FILE, id, disk);
   if (votes.length > 0 || movedTo !== undefined)
@@ -145,7 +145,7 @@ async function repairSecret({ directory, disk = realDisk }: RepairOptions, damag
   const movedTo = await damaged.moveAside(SECRET_FILE);
   await makeWord(directory, SECRET_FILE, freshSecret(), disk);
   const lost = [{ what: "tokens" }] as const;
-  damaged.note({ file: SECRET_FILE, action: "made anew", reason: secret.message, lost }, movedTo);
+  damaged.note({ file: SECRET_FILE, action: "made anew", reason: secret.finding, lost }, movedTo);
 }
 
 async function repairState(
@@ -179,7 +179,7 @@ async function repairState(
     const movedTo = isGood(state) ? undefined : await damaged.moveAside(name);
     await new StateFileWriter({ directory, name, dataId, disk }).write({ ...snapshot, seq: lastSeq });
     const reason =
-      state instanceof DamagedData ? state.message : `${isGood(state) ? "its events are" : "it is"} missing`;
+      state instanceof DamagedData ? state.finding : `${isGood(state) ? "its events are" : "it is"} missing`;
     if (!isGood(state) || lost.length > 0) damaged.note({ file: name, action: "rebuilt", reason, lost }, movedTo);
   }
   if (journalDamage === undefined) return;
@@ -190,7 +190,7 @@ async function repairState(
   await beginJournal({ directory, dataId, now, disk }, lastSeq + 1);
   await copyBase({ directory, dataId, stateFiles }, disk, lastSeq);
   const lost = missing.map((range) => ({ what: "events", ...range }) as const);
-  damaged.note({ file: JOURNAL, action: "made anew", reason: journalDamage.message, lost }, movedTo);
+  damaged.note({ file: JOURNAL, action: "made anew", reason: journalDamage.finding, lost }, movedTo);
 }
 
 function withoutForeign(states: States, dataId: string): States {
@@ -238,7 +238,7 @@ async function repairArchive(options: RepairOptions, name: string, damaged: Dama
     await disk.rename(salvaged, join(folder, file));
     await disk.syncDirectory(folder);
     const lost: Lost[] = count === 0 ? [] : [{ what: "records", count }];
-    damaged.note({ file: `${ARCHIVE}/${file}`, action: "salvaged", reason: damage.message, lost }, movedTo);
+    damaged.note({ file: `${ARCHIVE}/${file}`, action: "salvaged", reason: damage.finding, lost }, movedTo);
   }
 }
 

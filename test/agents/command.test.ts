@@ -9,7 +9,7 @@ const VALUES = {
   model: "sonnet",
   taskId: "task-1",
   sessionId: "ses_1",
-  workdir: "/work",
+  workdir: "/there",
 };
 
 t.test("places are filled in as whole arguments and as parts", async (t) => {
@@ -18,7 +18,7 @@ t.test("places are filled in as whole arguments and as parts", async (t) => {
     ["{promptFile}", "/runs/ses_1/prompt.md", false],
     ["--model={model}", "--model=sonnet", true],
     ["{taskId}-{sessionId}", "task-1-ses_1", true],
-    ["{workdir}/x", "/work/x", true],
+    ["{workdir}/x", "/there/x", true],
     ['{"json": "{other}"}', '{"json": "{other}"}', true],
     ["{{model}}", "{sonnet}", true],
     ["{Prompt}", "{Prompt}", true],

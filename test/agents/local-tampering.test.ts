@@ -1,9 +1,12 @@
 /** A program that takes its run directory apart, and a daemon that comes back to it. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { createCliAdapter } from "../../src/agents/cli.ts";
-import { readRunRecord, runDirectory } from "../../src/agents/run-directory.ts";
+import { LocalRun } from "../../src/agents/local/run.ts";
+import { startWrapper } from "../../src/agents/local/start-wrapper.ts";
+import { prepareRunDirectory, readRunRecord, runDirectory } from "../../src/agents/run-directory.ts";
+import type { RunEnd } from "../../src/dispatcher/ports.ts";
 import { isRunning, newSpec, openSession, readOr, runToEnd, testAgents, until } from "../support/agents.ts";
 
 t.jobs = 4;
@@ -99,3 +102,35 @@ t.test(
     t.match((await after.ended).outcome, { status: "failed", error: { code: "OUTPUT_LIMIT" } });
   },
 );
+
+t.test("a wrapper that a daemon started just before it died is found, though a second one was started", async (t) => {
+  const { context, dataDirectory } = testAgents((cleanUp) => t.teardown(cleanUp), { adapter: "cli" });
+  const spec = newSpec("agent");
+  const directory = runDirectory(dataDirectory, spec.sessionId);
+  const limits = { killGraceMs: 1000, maxOutputBytes: 1000 };
+  const end = await new Promise<RunEnd>((resolve) => {
+    const run = new LocalRun({
+      clock: context.clock,
+      spec,
+      dataDirectory,
+      listener: { started: () => {}, sign: () => {}, ended: resolve },
+      limits: () => limits,
+      onDone: () => clearInterval(looks),
+      plan: () => {
+        const start = {
+          promptOnStdin: false,
+          workdir: dataDirectory,
+          argv: ["sh", "-c", "sleep 2; echo done"],
+        } as const;
+        // Nobody knows of it: the daemon of the time is gone.
+        prepareRunDirectory(directory, spec.prompt, { agent: spec.agent, ...limits });
+        startWrapper({ ...start, directory, env: {}, limitMs: 60_000, graceMs: 1000 }).ended.catch(() => {});
+        while (!existsSync(join(directory, "begun")));
+        return { ...start, ...limits, env: () => ({}) };
+      },
+    });
+    const looks = setInterval(() => run.look(context.clock.monotonic()), 20);
+    run.begin();
+  });
+  t.match(end, { exit: { exitCode: 0 }, outcome: { status: "completed", result: "done" } });
+});

@@ -184,18 +184,18 @@ t.test("files have one spelling; what leads out or cannot be locked is refused b
 });
 
 t.test("a workspace lies under a root and never touches the daemon's own data", async (t) => {
-  const { ask } = await serverFor(t, { workspaceRoots: ["~/projects", "/srv/work", "/var/lib"] });
+  const { ask } = await serverFor(t, { workspaceRoots: ["~/projects", "/srv/projects", "/var/lib"] });
   const home = homedir();
   for (const [workspace, wanted] of [
     ["~/projects/a", "~/projects/a"], // as the host that it runs on has it
     ["~/projects//a/../b/", "~/projects/b"],
     ["~/projects", "~/projects"],
     [`${home}/projects/a/`, `${home}/projects/a`],
-    ["/srv/work//b/./c", "/srv/work/b/c"],
-    ["/srv/work/x/../y", "/srv/work/y"],
+    ["/srv/projects//b/./c", "/srv/projects/b/c"],
+    ["/srv/projects/x/../y", "/srv/projects/y"],
     ["/var/lib/other", "/var/lib/other"],
-    ["/srv/workshop", null],
-    ["/srv/work/../secret", null],
+    ["/srv/projects-2", null],
+    ["/srv/projects/../secret", null],
     ["~/projects/../.ssh", null],
     ["~other/projects", null],
     ["projects/a", null],
@@ -205,7 +205,7 @@ t.test("a workspace lies under a root and never touches the daemon's own data", 
     ["/var/lib", null],
     ["/var/lib/jarvis", null],
     ["/var/lib/jarvis/runs/x", null],
-    ["/srv/work/a\0b", null],
+    ["/srv/projects/a\0b", null],
     ["", null],
   ] as const) {
     const { status, body } = await ask("POST", "/api/tasks", { body: { title: "a", workspace } });

@@ -81,7 +81,10 @@ export class Crowd {
     const operations = [...this.#underWay];
     this.#underWay.clear();
     this.counts.unknown += operations.length;
-    await Promise.all(operations.map((operation) => operation.settle?.(api) ?? this.#askAgain(api, operation)));
+    // First what changes things, then what is read back: a task that was read before a report on it was heard is not compared after it.
+    const repeated = operations.filter(({ settle }) => settle === undefined);
+    await Promise.all(repeated.map((operation) => this.#askAgain(api, operation)));
+    await Promise.all(operations.map((operation) => operation.settle?.(api)));
     for (const session of this.#record.sessions.values()) session.busy = false;
   }
 

@@ -192,7 +192,9 @@ export class LocalRun implements Run {
 
   #onWrapperEnd(status: number | undefined): void {
     this.#isOwn = false;
-    if (status !== BEGUN_BEFORE) this.#wrapperGone = true;
+    // Somebody else's wrapper runs it: a daemon started it that died before it could write down which.
+    if (status === BEGUN_BEFORE) this.#know({ wrapper: null });
+    else this.#wrapperGone = true;
     this.look(this.#parts.clock.monotonic());
   }
 
