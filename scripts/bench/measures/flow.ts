@@ -1,7 +1,7 @@
 /** The whole flow at 50 connections: a task is put on the board, dispatched, handed out to a heartbeat, completed by its callback. */
 import { Connection, call, requestText } from "../connection.ts";
 import { CONNECTIONS, fire, type Round, roundOf } from "../load.ts";
-import { compared, type Measure, ROUNDS, takeTurns, total } from "../measure.ts";
+import { compared, type Measure, ROUNDS, takeTurns, total, warmUp } from "../measure.ts";
 import { type StartedProgram, startBare, startDaemon } from "../programs.ts";
 import { emptyDirectory } from "../seed.ts";
 import { watchShares } from "../shares.ts";
@@ -23,14 +23,13 @@ export const flow: Measure = async ({ seconds, directory }) => {
     const round = await fire({ server: bare, requests: newTasks, status: 201, seconds });
     return { ...round, rate: round.rate / ANSWERS_PER_FLOW, serverUs: round.serverUs * ANSWERS_PER_FLOW };
   };
-  const warm = await flows(daemon, seconds);
-  await reference();
+  const warm = await warmUp({ flow: () => flows(daemon, seconds), reference });
   const rounds = await takeTurns(ROUNDS, {
     bare: { program: bare, turn: reference },
     flow: { program: daemon, turn: () => flows(daemon, seconds) },
   });
   const completed = await completedOf(daemon);
-  const counted = total([...rounds.flow, warm]);
+  const counted = total([...rounds.flow, ...warm.flow]);
   if (completed !== counted) throw new Error(`${counted} tasks were completed, the metrics say ${completed}`);
   await bare.kill();
   await daemon.stop();

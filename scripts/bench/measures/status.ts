@@ -1,7 +1,7 @@
 /** GET /api/orchestrate with 1,000 tasks and 100 sessions, at rest and while writes change them, against a hello-world. */
 import { Connection, requestText } from "../connection.ts";
 import { fire, type Request } from "../load.ts";
-import { compared, type Measure, ROUNDS, takeTurns } from "../measure.ts";
+import { compared, type Measure, ROUNDS, takeTurns, warmUp } from "../measure.ts";
 import { type StartedProgram, startBare, startDaemon } from "../programs.ts";
 import { emptyDirectory, mixedTask, seedBoard } from "../seed.ts";
 import { change, changes, taskId } from "../workload.ts";
@@ -37,9 +37,7 @@ export const status: Measure = async ({ seconds, directory }) => {
   };
   const bytes = await sizeOf(daemon);
   const sameBytes = () => fire({ server: bare, requests: get(`/bytes/${bytes}`), seconds });
-  await hello();
-  await atRest();
-  await whileChanged();
+  await warmUp({ hello, sameBytes, atRest, heartbeat, whileChanged });
 
   const rounds = await takeTurns(ROUNDS, {
     hello: { program: bare, turn: hello },

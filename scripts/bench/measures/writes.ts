@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { CONNECTIONS, fire } from "../load.ts";
-import { compared, type Measure, ROUNDS, takeTurns, total } from "../measure.ts";
+import { compared, type Measure, ROUNDS, takeTurns, total, WARM_UPS, warmUp } from "../measure.ts";
 import { startBare, startDaemon } from "../programs.ts";
 import type { Row } from "../row.ts";
 import { emptyDirectory, openTask, seedBoard } from "../seed.ts";
@@ -29,9 +29,7 @@ export const writes: Measure = async ({ seconds, directory }) => {
     const sessions = await handOut(other, SESSIONS);
     return fire({ server: other, requests: reports(sessions), amount: SESSIONS * 2 });
   };
-  // Once unmeasured, so that all of it is compiled.
-  const warm = { patch: await patch(), put: await put(), create: await create() };
-  await post();
+  const warm = await warmUp({ patch, put, create, post });
 
   const rounds = await takeTurns(ROUNDS, {
     bare: { program: bare, turn: post },
@@ -41,16 +39,20 @@ export const writes: Measure = async ({ seconds, directory }) => {
   });
   await bare.kill();
   await Promise.all([board.kill(), other.kill()]);
-  await expectOnDisk(patched, { what: "changes", got: changesOnDisk, atLeast: total([...rounds.patch, warm.patch]) });
+  await expectOnDisk(patched, {
+    what: "changes",
+    got: changesOnDisk,
+    atLeast: total([...rounds.patch, ...warm.patch]),
+  });
   await expectOnDisk(reported, {
     what: "new tasks",
     got: postedOnDisk,
-    atLeast: total([...rounds.create, warm.create]),
+    atLeast: total([...rounds.create, ...warm.create]),
   });
   await expectOnDisk(reported, {
     what: "completed sessions",
     got: completedOnDisk,
-    atLeast: total([...rounds.put, warm.put]) / 2,
+    atLeast: total([...rounds.put, ...warm.put]) / 2,
   });
 
   const row = (measure: string, which: "patch" | "put" | "create", hasTarget: boolean): Row =>
@@ -76,7 +78,7 @@ interface Expected {
 }
 
 /** What was under way when a round ended may have been done without being counted. */
-const UNCOUNTED_MAX = CONNECTIONS * (ROUNDS + 1);
+const UNCOUNTED_MAX = CONNECTIONS * (ROUNDS + WARM_UPS);
 
 /** The daemon was killed: starts it again, stops it cleanly, and reads what it has. */
 async function expectOnDisk(directory: string, { what, got, atLeast }: Expected): Promise<void> {
