@@ -50,6 +50,7 @@ test("what agents cannot live with is not in the unit", async (t) => {
     directives,
     /^(PrivateTmp|RestrictNamespaces|MemoryDenyWriteExecute|ProtectHome|RemoveIPC|PrivateUsers)=/m,
   );
+  t.notMatch(directives, /^ProtectControlGroups=/m, "the cgroups of the runs could not be made");
   t.notMatch(
     directives,
     /^(ProtectKernelTunables|ProtectKernelLogs|ProtectHostname|ProtectProc|ProcSubset)=/m,
@@ -59,6 +60,7 @@ test("what agents cannot live with is not in the unit", async (t) => {
     "Type=notify",
     "NotifyAccess=all",
     "KillMode=process",
+    "Delegate=yes",
     "OOMPolicy=continue",
     "Restart=on-failure",
   ]) {

@@ -25,12 +25,20 @@ import { isRemotePath, type SshTarget } from "./ssh/target.ts";
 export const OUTPUT_STREAMS = ["stdout", "stderr"] as const;
 export type OutputStream = (typeof OUTPUT_STREAMS)[number];
 
-/** How a run was started, for whoever follows it later, when the config may be another. Nothing secret. */
-export interface RunSettings {
-  readonly version: 1;
-  readonly agent: string;
+export const LEFTOVERS = ["kill", "report"] as const;
+
+/** What counts of an agent's settings once a run is made, whatever they are by then. */
+export interface RunLimits {
   readonly killGraceMs: number;
   readonly maxOutputBytes: number;
+  /** What becomes of processes that the program started in groups of their own, when it has ended. */
+  readonly leftovers: (typeof LEFTOVERS)[number];
+}
+
+/** How a run was started, for whoever follows it later, when the config may be another. Nothing secret. */
+export interface RunSettings extends RunLimits {
+  readonly version: 1;
+  readonly agent: string;
   /** In the environment of everything that the run starts, as JARVIS_RUN_MARK. */
   readonly mark: string;
   /** Where it runs, if not on this machine. */
@@ -76,19 +84,20 @@ export function readRunSettings(directory: string): RunSettings | null {
   const text = readIfThere(join(directory, "run.json"));
   try {
     const value: unknown = text === null ? null : JSON.parse(text);
-    return isRunSettings(value) ? value : null;
+    return isRunSettings(value) ? { ...value, leftovers: value.leftovers ?? "kill" } : null;
   } catch {
     return null;
   }
 }
 
 /** The program can write into the directory: what is read from it is looked at first. */
-function isRunSettings(value: unknown): value is RunSettings {
+function isRunSettings(value: unknown): value is Omit<RunSettings, "leftovers"> & Partial<RunLimits> {
   if (!isObject(value)) return false;
-  const { agent, killGraceMs, maxOutputBytes, mark, ssh } = value;
+  const { agent, killGraceMs, maxOutputBytes, leftovers = "kill", mark, ssh } = value;
   return (
     [agent, mark].every((one) => typeof one === "string") &&
     [killGraceMs, maxOutputBytes].every(isAmount) &&
+    LEFTOVERS.some((one) => one === leftovers) &&
     (ssh === undefined || isTarget(ssh))
   );
 }

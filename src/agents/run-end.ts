@@ -84,7 +84,8 @@ export function lateRun(): RunEnd {
 }
 
 function toRunExit(exit: ExitRecord): RunExit {
-  return exit.signal === null ? { exitCode: exit.status } : { signal: exit.signal };
+  const how = exit.signal === null ? { exitCode: exit.status } : { signal: exit.signal };
+  return exit.leftovers.length === 0 ? how : { ...how, leftovers: exit.leftovers };
 }
 
 /** The wrapper's word for why there is no program. */

@@ -23,7 +23,11 @@ export interface ExitRecord {
   readonly signal: string | null;
   readonly stopped: boolean;
   readonly timedOut: boolean;
+  /** Pids of what the program left behind in groups of its own, where that was to be left alone. */
+  readonly leftovers: readonly number[];
 }
+
+const LEFTOVERS_MAX = 100;
 
 /** Everything that is known of a run from its directory. */
 export interface RunRecord {
@@ -58,14 +62,19 @@ export function parseExit(text: string | null): ExitRecord | null {
     return null;
   }
   if (typeof value !== "object" || value === null) return null;
-  const { status, signal, stopped, timedOut } = value as Readonly<Record<string, unknown>>;
+  const { status, signal, stopped, timedOut, leftovers } = value as Readonly<Record<string, unknown>>;
   if (typeof status !== "number" || !Number.isInteger(status) || status < 0 || status > 255) return null;
   return {
     status,
     signal: typeof signal === "string" && /^SIG[A-Z0-9]{1,10}$/.test(signal) ? signal : null,
     stopped: stopped === true,
     timedOut: timedOut === true,
+    leftovers: Array.isArray(leftovers) ? leftovers.slice(0, LEFTOVERS_MAX).filter(isPid) : [],
   };
+}
+
+function isPid(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) > 1;
 }
 
 /** One word of capitals; what else stands there did not come from the wrapper. */

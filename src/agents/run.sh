@@ -2,14 +2,19 @@
 # The wrapper: runs an agent's program for a run directory, on this machine or on an SSH host, and stays until the run is
 # empty. POSIX sh and the utilities that Linux, busybox and macOS share.
 #
-#   run.sh DIR UMASK LIMIT GRACE INPUT WORKDIR PROGRAM [ARGUMENT...]
+#   run.sh DIR UMASK LIMIT GRACE LEFTOVERS INPUT WORKDIR PROGRAM [ARGUMENT...]
+#   run.sh sweep DIR MARK GRACE     ends what is left of a run whose wrapper was killed
 #
 #   DIR      the run directory, absolute, there already
 #   UMASK    the program's, octal; the files in DIR are for their owner alone
 #   LIMIT    whole seconds after which the run is ended, whether a daemon lives or not
 #   GRACE    whole seconds between TERM and KILL
+#   LEFTOVERS  kill | report: what becomes of processes that the program started in groups of their own
 #   INPUT    the program's standard input: prompt.md (in DIR) or /dev/null
 #   WORKDIR  where the program runs, absolute
+#
+# JARVIS_RUN_MARK in the environment is a random word that everything of the run inherits, and by which what left the
+# program's group is known; where this user has a cgroup of his own (systemd's Delegate=), the run gets one in it as well.
 #
 # What it leaves in DIR:
 #   begun                   made first: whoever makes it runs the program, everyone else leaves with status 75
@@ -18,18 +23,21 @@
 #   stdout.log stderr.log   its output
 #   stopped | timed-out     why the guard, or somebody in its place, ended the run; whatever has that name
 #   start-error             one word: why there is no program
-#   exit.json               how it ended: last, atomically, when nothing of the program's process group is left
+#   exit.json               how it ended: last, atomically, when nothing of the program is left
 #
-# The guard is a second process: it sleeps until LIMIT is over or somebody sends it TERM, then ends the program's group
-# (TERM, KILL after GRACE). So a run ends on time while no daemon lives, and a stop is complete even if whoever asked for
-# it is gone a moment later.
+# The guard is a second process: it sleeps until LIMIT is over or somebody sends it TERM, then ends all that the program
+# started (TERM, KILL after GRACE). So a run ends on time while no daemon lives, and a stop is complete even if whoever
+# asked for it is gone a moment later.
 #
 # How long this takes before the program's first instruction is measured: no process is made for what the shell can do
 # itself. Every variable begins with jr_, since variables that came in the environment go on to the program.
 
 jr_wrapper() {
-  jr_dir=$1 jr_umask=$2 jr_limit=$3 jr_grace=$4 jr_input=$5
-  shift 5
+  jr_dir=$1 jr_umask=$2 jr_limit=$3 jr_grace=$4 jr_leftovers=$5 jr_input=$6
+  shift 6
+  # The program's alone: what this shell starts for itself is none of the run's.
+  jr_mark=${JARVIS_RUN_MARK-}
+  unset JARVIS_RUN_MARK
   # Handlers, not '': an ignored signal would stay ignored in the program.
   trap : TERM INT HUP
   umask 077
@@ -38,6 +46,10 @@ jr_wrapper() {
   set -C
   true 2>/dev/null >begun || exit 75
   set +C
+  jr_group_of "$$"
+  jr_own=$jr_group
+  jr_find_cgroup
+  [ -z "$jr_cgroup" ] || mkdir "$jr_cgroup" 2>/dev/null || jr_cgroup=
 
   # Opened here: a program that is quicker than the guard could put there what blocks it.
   { jr_guard </dev/null 2>/dev/null & } >wrapper
@@ -47,7 +59,8 @@ jr_wrapper() {
   jr_status=$?
 
   jr_read_pid
-  jr_empty_group
+  jr_empty_run
+  [ -z "$jr_cgroup" ] || rmdir "$jr_cgroup"
   kill -USR1 "$jr_guard_pid" 2>/dev/null
   wait "$jr_guard_pid"
   # A full disk may be mended; a run directory that somebody removed is not waited for.
@@ -85,6 +98,8 @@ jr_program() {
   jr_boot_id
   printf 'pid %s\nstart %s\nboot %s\n' "$jr_self" "$jr_start" "$jr_boot" >"$jr_dir/pid" || jr_refuse NO_PID_FILE
   umask "$jr_umask"
+  [ -z "$jr_cgroup" ] || echo "$jr_self" 2>/dev/null >"$jr_cgroup/cgroup.procs"
+  [ -z "$jr_mark" ] || export "JARVIS_RUN_MARK=$jr_mark"
   case $jr_way in
     setsid) exec setsid "$@" ;;
     perl) exec perl -e 'setpgrp(0, 0); exec { $ARGV[0] } @ARGV; die "run.sh: $ARGV[0]: $!\n"' "$@" ;;
@@ -133,12 +148,12 @@ jr_guard() {
     kill -0 "$$" || exit 0
     sleep 1
   done
-  kill -TERM "-$jr_pid"
+  jr_signal_run TERM
   sleep "$jr_grace" &
   [ -n "$jr_over" ] || wait "$!"
   kill -KILL "$!"
   wait "$!"
-  [ -n "$jr_over" ] || kill -KILL "-$jr_pid"
+  [ -n "$jr_over" ] || jr_signal_run KILL
 }
 
 # The program's pid: the other child of the wrapper. That is a shell where job control made the group; then the record
@@ -165,18 +180,98 @@ jr_is_pid() {
   case $1 in '' | *[!0-9]* | 0* | 1) return 1 ;; esac
 }
 
-# Helpers that the program left behind in its group get the same TERM, grace and KILL.
-jr_empty_group() {
-  [ -n "$jr_pid" ] && jr_group_lives || return 0
-  kill -TERM "-$jr_pid" 2>/dev/null
+# Helpers that the program left behind get the same TERM, grace and KILL.
+jr_empty_run() {
+  jr_run_lives || return 0
+  jr_signal_run TERM
   jr_kill_at=$(($(date +%s) + jr_grace))
-  while jr_group_lives; do
+  while jr_run_lives; do
     jr_now=$(date +%s)
-    [ "$jr_now" -lt "$jr_kill_at" ] || kill -KILL "-$jr_pid" 2>/dev/null
+    [ "$jr_now" -lt "$jr_kill_at" ] || jr_signal_run KILL
     # Not even KILL ends a process that hangs in the kernel.
     [ "$jr_now" -lt "$((jr_kill_at + 60))" ] || return 0
     sleep 0.1 2>/dev/null || sleep 1
   done
+}
+
+# What is to be left alone is only looked at once the group is empty, and not waited for.
+jr_run_lives() {
+  jr_strays=
+  [ -z "$jr_pid" ] || ! jr_group_lives || return 0
+  jr_find_strays
+  [ -n "$jr_strays" ] && [ "$jr_leftovers" = kill ]
+}
+
+# Sends a signal to all that there is of the run.
+jr_signal_run() {
+  [ -z "$jr_pid" ] || kill "-$1" "-$jr_pid" 2>/dev/null
+  [ "$jr_leftovers" = kill ] || return 0
+  # What comes into being while it is looked for is there at the next look.
+  [ "$1" != KILL ] || [ -z "$jr_cgroup" ] || echo 1 2>/dev/null >"$jr_cgroup/cgroup.kill"
+  jr_find_strays
+  for jr_stray in $jr_strays; do kill "-$1" "$jr_stray" 2>/dev/null; done
+}
+
+# The pids of the run outside the program's group: what is in its cgroup, and what carries its mark. What this user may not
+# look into is not his, and this wrapper's own processes, which carry the mark because it came to them, are all in one group.
+jr_find_strays() {
+  jr_strays=
+  [ -n "$jr_own" ] || return 0
+  for jr_candidate in $(jr_list_strays 2>/dev/null); do
+    jr_is_pid "$jr_candidate" && jr_group_of "$jr_candidate" || continue
+    case $jr_group in "$jr_own" | "$jr_pid") ;; *) jr_strays="$jr_strays $jr_candidate" ;; esac
+  done
+}
+
+jr_list_strays() {
+  [ -z "$jr_cgroup" ] || cat "$jr_cgroup/cgroup.procs"
+  [ -n "$jr_mark" ] || return 0
+  if [ -r /proc/self/environ ]; then
+    for jr_file in $(grep -lF "JARVIS_RUN_MARK=$jr_mark" /proc/[0-9]*/environ); do
+      jr_file=${jr_file%/environ}
+      # For the superuser: those of others who inherited it.
+      [ ! -O "$jr_file" ] || echo "${jr_file#/proc/}"
+    done
+  else
+    ps -A -E -ww -o pid= -o command= | while read -r jr_candidate jr_line; do
+      case $jr_line in *"JARVIS_RUN_MARK=$jr_mark"*) echo "$jr_candidate" ;; esac
+    done
+  fi
+}
+
+# The process group of a process that lives, in jr_group.
+jr_group_of() {
+  jr_group=
+  if [ -r "/proc/$1/stat" ]; then
+    read -r jr_line 2>/dev/null <"/proc/$1/stat" || return
+    # shellcheck disable=SC2086 # the fields after the name, which may hold blanks
+    set -- ${jr_line##*) }
+    case $1 in [ZX]) return 1 ;; esac
+    jr_group=$3
+  elif [ ! -d /proc/self ]; then
+    jr_group=$(ps -o pgid= -o stat= -p "$1" | while read -r jr_candidate jr_state; do
+      case $jr_state in Z*) ;; *) echo "$jr_candidate" ;; esac
+    done)
+  fi
+  [ -n "$jr_group" ]
+}
+
+# Where the run has its cgroup, in jr_cgroup: nothing that is in it leaves it by itself. Only in one that was given to this
+# user: the superuser could make one anywhere, also where systemd does not want it.
+jr_find_cgroup() {
+  jr_cgroup=
+  [ -r /proc/self/cgroup ] && [ ! -O / ] || return 0
+  while IFS= read -r jr_line; do
+    case $jr_line in 0::/*) jr_cgroup=${jr_line#0::} ;; esac
+  done </proc/self/cgroup
+  [ -n "$jr_cgroup" ] || return 0
+  for jr_mount in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+    if [ -O "$jr_mount$jr_cgroup" ] && [ -w "$jr_mount$jr_cgroup/cgroup.procs" ]; then
+      jr_cgroup=$jr_mount${jr_cgroup%/}/run-${jr_dir##*/}
+      return
+    fi
+  done
+  jr_cgroup=
 }
 
 # Zombies do not count: where nobody reaps orphans, they stay for ever.
@@ -211,8 +306,10 @@ jr_record_exit() {
   [ ! -d exit.json ] || rm -rf exit.json
   rm -rf exit.json.new
   set -C
-  printf '{"status":%d,"signal":%s,"stopped":%s,"timedOut":%s,"endedAt":"%s"}\n' \
-    "$jr_status" "$jr_signal" "$jr_stopped" "$jr_timed_out" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" 2>/dev/null >exit.json.new &&
+  jr_left=
+  for jr_stray in $jr_strays; do jr_left=$jr_left${jr_left:+,}$jr_stray; done
+  printf '{"status":%d,"signal":%s,"stopped":%s,"timedOut":%s,"leftovers":[%s],"endedAt":"%s"}\n' \
+    "$jr_status" "$jr_signal" "$jr_stopped" "$jr_timed_out" "$jr_left" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" 2>/dev/null >exit.json.new &&
     mv -f exit.json.new exit.json 2>/dev/null
 }
 
@@ -248,9 +345,23 @@ jr_boot_id() {
   fi
 }
 
+# Ends what is left of a run whose wrapper was killed.
+jr_sweep() {
+  jr_dir=$1 jr_mark=$2 jr_grace=$3 jr_leftovers=kill jr_pid=
+  jr_group_of "$$"
+  jr_own=$jr_group
+  jr_find_cgroup
+  [ -d "$jr_cgroup" ] || jr_cgroup=
+  jr_empty_run
+  [ -z "$jr_cgroup" ] || rmdir "$jr_cgroup"
+}
+
 # host.sh reads this file for its functions. In braces: all of it is read before anything runs, since an upgrade may replace
 # it while the wrapper waits.
 [ "${jr_functions_only-}" = yes ] || {
-  jr_wrapper "$@"
+  case $1 in
+    sweep) jr_sweep "$2" "$3" "$4" 2>/dev/null ;;
+    *) jr_wrapper "$@" ;;
+  esac
   exit 0
 }

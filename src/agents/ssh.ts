@@ -55,9 +55,9 @@ function openRun(context: AdapterContext, hostOf: HostOf, spec: RunSpec, listene
 }
 
 function remoteSettings(context: AdapterContext, agent: string): RemoteSettings {
-  const { ssh, killGraceMs, maxOutputBytes } = agentSettings(context, agent);
+  const { ssh, killGraceMs, maxOutputBytes, leftovers } = agentSettings(context, agent);
   if (ssh === undefined) throw new AgentProblem("BAD_CONFIG", `the agent ${agent} has no "ssh" with a host`);
-  return { target: sshTarget(ssh), killGraceMs, maxOutputBytes };
+  return { target: sshTarget(ssh), killGraceMs, maxOutputBytes, leftovers };
 }
 
 function planRun(context: AdapterContext, spec: RunSpec, target: SshTarget, home: string): RemotePlan {

@@ -11,6 +11,11 @@ export function wholeSeconds(ms: number): string {
   return String(Math.max(0, Math.ceil(ms / 1000)));
 }
 
+/** Its arguments to end all that is left of a run whose wrapper was killed: TERM, KILL after the grace. */
+export function sweepArguments(directory: string, mark: string, graceMs: number): readonly string[] {
+  return ["sweep", directory, mark, wholeSeconds(graceMs)];
+}
+
 /** Its word for what the program's standard input is. */
 export function inputName(promptOnStdin: boolean): string {
   return promptOnStdin ? "prompt.md" : "/dev/null";

@@ -42,6 +42,11 @@ export const Session = Type.Object({
   host: Type.Optional(Type.String()),
   pid: Type.Optional(Type.Integer()),
   exitCode: Type.Optional(Type.Integer()),
+  leftovers: Type.Optional(
+    Type.Array(Type.Integer(), {
+      description: "pids of processes that the program left running (`leftovers: report`)",
+    }),
+  ),
   signal: Type.Optional(Type.String()),
   locks: Type.Array(Type.String(), { description: "the paths that it holds just now" }),
 });

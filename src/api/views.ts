@@ -89,6 +89,7 @@ export function sessionView(session: Session, { locks, sign }: SessionSurroundin
     ...(session.run === undefined ? {} : { host: session.run.host, pid: session.run.pid }),
     ...(ended?.exitCode === undefined ? {} : { exitCode: ended.exitCode }),
     ...(ended?.signal === undefined ? {} : { signal: ended.signal }),
+    ...(ended?.leftovers === undefined ? {} : { leftovers: [...ended.leftovers] }),
     locks: short ? paths.slice(0, PATHS_SHOWN) : paths,
   };
 }

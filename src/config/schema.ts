@@ -79,6 +79,10 @@ export const AgentSettings = Type.Object(
       Ms({ description: "without any output or sign; default: 5 min where the output streams, else 0 = off" }),
     ),
     killGraceMs: Ms({ default: 10_000, description: "between TERM and KILL" }),
+    leftovers: Type.Union([Type.Literal("kill"), Type.Literal("report")], {
+      default: "kill",
+      description: "processes outside the program's group that it leaves behind: end them, or only say so",
+    }),
     exitGraceMs: Ms({ default: 10_000, description: "that a program may go on after it reported" }),
     claimTimeoutMs: Ms({ default: 600_000, description: "until a handed out spawn is handed out again" }),
     callback: Type.Optional(Type.Boolean({ description: "whether the prompt says how to report" })),

@@ -97,9 +97,10 @@ function next(before: ActiveSession, event: Step): Session {
       const { sessionKey, run, outcome } = before;
       const usage = event.usage ?? before.usage;
       const after = copyOf(before, { sessionKey, run, usage }) as Mutable<EndedSession>;
-      const { exitCode, signal } = event.exit;
+      const { exitCode, signal, leftovers } = event.exit;
       if (exitCode !== undefined) after.exitCode = exitCode;
       if (signal !== undefined) after.signal = signal;
+      if (leftovers !== undefined) after.leftovers = leftovers;
       after.status = outcome.status;
       after.completedAt = before.stoppingAt;
       after.outcome = outcome;

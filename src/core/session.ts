@@ -50,6 +50,8 @@ export interface RunFacts {
 export interface RunExit {
   readonly exitCode?: number | undefined;
   readonly signal?: string | undefined;
+  /** Pids of processes that the program left running, where they are not to be ended. */
+  readonly leftovers?: readonly number[] | undefined;
 }
 
 /** How often a heartbeat spawn was handed out, and until when it may be claimed. */

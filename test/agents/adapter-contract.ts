@@ -298,6 +298,52 @@ export function adapterContract(t: Test, parts: ContractParts): void {
     t.notOk(isRunning(Number("result" in end.outcome && end.outcome.result)));
   });
 
+  const stray = `setsid sh -c 'trap "" TERM; while :; do sleep 1000; done' & echo $!`;
+
+  contract("what a program starts in a session of its own ends with the run", async (t) => {
+    const { adapter, agent } = setUp(t);
+    const end = await runToEnd(adapter, newSpec(agent(sh(stray))));
+    t.match(end, { exit: { exitCode: 0, leftovers: undefined }, outcome: { status: "completed" } });
+    t.notOk(isRunning(Number("result" in end.outcome && end.outcome.result)));
+  });
+
+  contract("stop: what a program started in a session of its own is gone with it", async (t) => {
+    const { adapter, agent, dataDirectory } = setUp(t);
+    const spec = newSpec(agent(sh(`${stray}; trap '' TERM; while :; do sleep 1000; done`)));
+    const { run, started, ended, signs } = openSession(adapter, spec);
+    const { pid } = await started;
+    await until("it said something", () => signs() > 0);
+    run.stop();
+    t.match(await ended, { exit: { signal: "SIGKILL" }, outcome: { error: { code: "STOPPED" } } });
+    const log = readFileSync(join(runDirectory(dataDirectory, spec.sessionId), "stdout.log"), "utf8");
+    t.same([pid, Number(log)].map(isRunning), [false, false]);
+  });
+
+  contract("leftovers that are only to be told of are told of", async (t) => {
+    const { adapter, agent } = setUp(t);
+    const end = await runToEnd(adapter, newSpec(agent(sh(stray), { leftovers: "report" })));
+    const pid = Number("result" in end.outcome && end.outcome.result);
+    t.ok(isRunning(pid));
+    process.kill(-pid, "SIGKILL");
+    t.ok(end.exit.leftovers?.includes(pid));
+  });
+
+  contract("what a program started in a session of its own ends even if wrapper and guard were killed", async (t) => {
+    const { adapter, agent, dataDirectory } = setUp(t);
+    const spec = newSpec(agent(sh(`${stray}; while :; do sleep 1000; done`)));
+    const { run, started, ended, signs } = openSession(adapter, spec);
+    await started;
+    await until("it said something", () => signs() > 0);
+    const directory = parts.remoteDirectory?.(spec.sessionId) ?? runDirectory(dataDirectory, spec.sessionId);
+    await until("the wrapper wrote its records", () => readRunRecord(directory).processes !== null);
+    const { processes } = readRunRecord(directory);
+    for (const one of [processes?.guard, processes?.wrapper]) if (one) process.kill(one.pid, "SIGKILL");
+    run.stop();
+    t.match((await ended).outcome, { status: "lost" });
+    const log = readFileSync(join(runDirectory(dataDirectory, spec.sessionId), "stdout.log"), "utf8");
+    await until("it is gone", () => !isRunning(Number(log)));
+  });
+
   contract("a session's run is made once, whoever opens it and however often", async (t) => {
     const { agent, another, workspaces } = setUp(t);
     const spec = newSpec(agent(sh(`echo $$ >>${workspaces}/starts; echo once`)));

@@ -107,7 +107,7 @@ t.test("a wrapper that a daemon started just before it died is found, though a s
   const { context, dataDirectory } = testAgents((cleanUp) => t.teardown(cleanUp), { adapter: "cli" });
   const spec = newSpec("agent");
   const directory = runDirectory(dataDirectory, spec.sessionId);
-  const limits = { killGraceMs: 1000, maxOutputBytes: 1000 };
+  const limits = { killGraceMs: 1000, maxOutputBytes: 1000, leftovers: "kill" } as const;
   const end = await new Promise<RunEnd>((resolve) => {
     const run = new LocalRun({
       clock: context.clock,
@@ -124,7 +124,9 @@ t.test("a wrapper that a daemon started just before it died is found, though a s
         } as const;
         // Nobody knows of it: the daemon of the time is gone.
         prepareRunDirectory(directory, spec.prompt, { agent: spec.agent, ...limits });
-        startWrapper({ ...start, directory, env: {}, limitMs: 60_000, graceMs: 1000 }).ended.catch(() => {});
+        startWrapper({ ...start, directory, env: {}, limitMs: 60_000, graceMs: 1000, leftovers: "kill" }).ended.catch(
+          () => {},
+        );
         while (!existsSync(join(directory, "begun")));
         return { ...start, ...limits, env: () => ({}) };
       },

@@ -26,6 +26,7 @@ const DEFAULTS = {
   envPass: [],
   timeoutMs: 60_000,
   killGraceMs: 1000,
+  leftovers: "kill" as const,
   exitGraceMs: 1000,
   claimTimeoutMs: 60_000,
   maxOutputBytes: 1_000_000,

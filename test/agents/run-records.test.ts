@@ -23,7 +23,14 @@ t.test("records that are half written are not there yet", async (t) => {
 
 t.test("exit records", async (t) => {
   const exit = '{"status":143,"signal":"SIGTERM","stopped":true,"timedOut":false,"endedAt":"2026-11-22T16:03:01Z"}\n';
-  t.same(parseExit(exit), { status: 143, signal: "SIGTERM", stopped: true, timedOut: false });
+  t.same(parseExit(exit), {
+    status: 143,
+    signal: "SIGTERM",
+    stopped: true,
+    timedOut: false,
+    leftovers: [],
+  });
+  t.match(parseExit('{"status":0,"leftovers":[12,"13",-4,1,0,1.5,15]}'), { leftovers: [12, 15] });
   for (let length = 0; length < exit.length - 2; length += 1) t.equal(parseExit(exit.slice(0, length)), null);
   for (const text of [null, "null", "1", "{}", '{"status":"0"}']) t.equal(parseExit(text), null);
   for (const status of ["-1", "256", "1.5", "1e999"]) t.equal(parseExit(`{"status":${status}}`), null, status);
@@ -48,7 +55,7 @@ t.test("a run directory lies where it belongs, whatever the id", async (t) => {
 
 t.test("the settings of a run are written once, and what is damaged is not there", async (t) => {
   const directory = join(t.testdir({}), "run");
-  const settings = { agent: "a", killGraceMs: 1, maxOutputBytes: 2 };
+  const settings = { agent: "a", killGraceMs: 1, maxOutputBytes: 2, leftovers: "report" } as const;
   const first = prepareRunDirectory(directory, "prompt", settings);
   t.match(first, { ...settings, version: 1, mark: /^[0-9a-f]{32}$/ });
   t.same(prepareRunDirectory(directory, "prompt", { ...settings, agent: "b" }), first);
@@ -71,8 +78,10 @@ t.test("the settings of a run are written once, and what is damaged is not there
     return readRunSettings(directory);
   };
   t.same(written({}), { ...first, ssh });
+  t.same(written({ leftovers: undefined }), { ...first, ssh, leftovers: "kill" }, "as an older version wrote it");
   for (const damage of [
     { killGraceMs: "1" },
+    { leftovers: "keep" },
     { killGraceMs: -1 },
     { maxOutputBytes: null },
     { maxOutputBytes: 1e300 },

@@ -1,11 +1,16 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
+  accessSync,
+  chownSync,
+  constants,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -239,6 +244,93 @@ function wrapperTests(t: Test, shell: readonly [string, ...string[]]): void {
     });
   }
 
+  test("what left the group ends with the run, after the same grace", async (t) => {
+    const run = begin(t, shell, ["sh", "-c", `${STRAY}; echo done`], { grace: "1", env: { JARVIS_RUN_MARK: MARK } });
+    await run.ended;
+    const [pid, done] = run.read("stdout.log").split("\n");
+    t.equal(done, "done");
+    t.notOk(isRunning(Number(pid)));
+    t.same(readRunRecord(run.directory).exit, { ...ENDED, status: 0 });
+  });
+
+  test("a stop ends it in the same time as the program", async (t) => {
+    const script = `${STRAY}; trap '' TERM; while :; do sleep 1000; done`;
+    const run = begin(t, shell, ["sh", "-c", script], { grace: "2", env: { JARVIS_RUN_MARK: MARK.replace("0", "1") } });
+    await until("it is ready", () => readOr(join(run.directory, "stdout.log"), "") !== "");
+    const { guard } = await run.processes();
+    const stoppedAt = performance.now();
+    process.kill(guard.pid, "SIGTERM");
+    await run.ended;
+    t.ok(performance.now() - stoppedAt < 10_000, "one grace, not two, whatever else the machine does");
+    t.notOk(isRunning(Number(run.read("stdout.log"))));
+    t.match(readRunRecord(run.directory).exit, { signal: "SIGKILL", stopped: true, leftovers: [] });
+  });
+
+  test("what is to be left alone is told of", async (t) => {
+    const run = begin(t, shell, ["sh", "-c", STRAY], {
+      leftovers: "report",
+      env: { JARVIS_RUN_MARK: MARK.replace("0", "2") },
+    });
+    await run.ended;
+    const pid = Number(run.read("stdout.log"));
+    t.ok(isRunning(pid));
+    const { leftovers = [] } = readRunRecord(run.directory).exit ?? {};
+    t.ok(leftovers.includes(pid));
+    process.kill(-pid, "SIGKILL");
+  });
+
+  test("what a killed wrapper could not end is ended in its place, and nothing else", async (t) => {
+    const env = { JARVIS_RUN_MARK: MARK.replace("0", "3") };
+    const script = `${STRAY}; while :; do sleep 1000; done`;
+    const [run, other] = [MARK.replace("0", "3"), MARK.replace("0", "4")].map((mark) =>
+      begin(t, shell, ["sh", "-c", script], { env: { JARVIS_RUN_MARK: mark } }),
+    );
+    if (run === undefined || other === undefined) throw new Error("two were begun");
+    for (const one of [run, other])
+      await until("it is ready", () => readOr(join(one.directory, "stdout.log"), "") !== "");
+    const { guard } = await run.processes();
+    run.child.kill("SIGKILL");
+    process.kill(guard.pid, "SIGKILL");
+    const sweep = spawn(shell[0], [...shell.slice(1), WRAPPER_FILE, "sweep", run.directory, env.JARVIS_RUN_MARK, "1"]);
+    await once(sweep, "exit");
+    const { pid } = readRunRecord(run.directory).program ?? { pid: 0 };
+    t.same([pid, Number(run.read("stdout.log"))].map(isRunning), [false, false]);
+    t.ok(isRunning(Number(other.read("stdout.log"))), "another run goes on");
+    process.kill((await other.processes()).guard.pid, "SIGTERM");
+    await other.ended;
+    t.notOk(isRunning(Number(other.read("stdout.log"))));
+  });
+
+  const cgroups = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].find((path) => mayWrite(join(path, "cgroup.procs")));
+  const skip =
+    process.getuid?.() === 0 && cgroups !== undefined ? false : "needs the superuser and cgroups (version 2)";
+  t.test("where the user has a cgroup, not even what hides its mark stays", { buffered: true, skip }, async (t) => {
+    const NOBODY = 65534;
+    const own = mkdtempSync(join(cgroups ?? "", "jarvis-run-sh-"));
+    t.teardown(() => rmdirSync(own));
+    for (const path of [own, join(own, "cgroup.procs")]) chownSync(path, NOBODY, NOBODY);
+    const place = scratch(t);
+    const directory = join(place, "run");
+    mkdirSync(directory);
+    const wrapper = join(place, "run.sh");
+    copyFileSync(WRAPPER_FILE, wrapper);
+    for (const path of [place, directory]) chownSync(path, NOBODY, NOBODY);
+    const hidden = STRAY.replace("setsid", "env -i setsid");
+    const script = `${hidden}; grep ^0:: /proc/self/cgroup`;
+    const become = `echo $$ >${own}/cgroup.procs && exec setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups "$@"`;
+    const args = [wrapper, directory, "022", "60", "1", "kill", "/dev/null", "/", "sh", "-c", script];
+    const child = spawn("sh", ["-c", become, "sh", ...shell, ...args], { detached: true, stdio: "ignore" });
+    await once(child, "exit");
+    const [pid, cgroup] = readFileSync(join(directory, "stdout.log"), "utf8").split("\n");
+    t.ok(cgroup?.endsWith(`${own.split("/").at(-1)}/run-run`), `it was in ${cgroup}`);
+    t.notOk(isRunning(Number(pid)));
+    t.same(
+      readdirSync(own, { withFileTypes: true }).filter((entry) => entry.isDirectory()),
+      [],
+      "its cgroup is gone",
+    );
+  });
+
   test("without any way to make a process group nothing is started", async (t) => {
     if (shell[0].endsWith("bash")) return;
     const path = join(scratch(t), "bin");
@@ -250,13 +342,17 @@ function wrapperTests(t: Test, shell: readonly [string, ...string[]]): void {
   });
 }
 
-const ENDED = { signal: null, stopped: false, timedOut: false };
+const ENDED = { signal: null, stopped: false, timedOut: false, leftovers: [] };
+const MARK = "0123456789abcdef0123456789abcdef";
+/** A line of sh: starts what leaves the program's group and session, heeds no TERM, and says its pid. */
+const STRAY = "setsid sh -c 'trap \"\" TERM; while :; do sleep 1000; done' & echo $!";
 
 interface Options {
   readonly directory?: string;
   readonly umask?: string;
   readonly limit?: string;
   readonly grace?: string;
+  readonly leftovers?: "kill" | "report";
   readonly input?: string;
   readonly workdir?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -272,11 +368,11 @@ function begin(
   const directory = given.directory ?? join(scratch(t), "run");
   if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
   writeFileSync(join(directory, "prompt.md"), "the prompt", { mode: 0o600 });
-  const { umask = "022", limit = "60", grace = "5", input = "/dev/null", workdir = "/", env = {} } = given;
+  const { umask = "022", limit = "60", grace = "5", leftovers = "kill", input = "/dev/null", workdir = "/" } = given;
   const child: ChildProcess = spawn(
     shell,
-    [...options, WRAPPER_FILE, directory, umask, limit, grace, input, workdir, ...argv],
-    { detached: true, stdio: "ignore", env: { PATH: process.env["PATH"], ...env } },
+    [...options, WRAPPER_FILE, directory, umask, limit, grace, leftovers, input, workdir, ...argv],
+    { detached: true, stdio: "ignore", env: { PATH: process.env["PATH"], ...given.env } },
   );
   const ended = once(child, "exit").then(([status]) => status as number | null);
   return {
@@ -299,6 +395,15 @@ function scratch(t: Test): string {
   const directory = mkdtempSync(join(tmpdir(), "jarvis-run-sh-"));
   t.teardown(() => rmSync(directory, { recursive: true, force: true, maxRetries: 3 }));
   return directory;
+}
+
+function mayWrite(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function stateOf(pid: number): string {

@@ -84,6 +84,7 @@ const DEFAULTS = {
   envPass: [],
   timeoutMs: PATIENCE_MS,
   killGraceMs: 1000,
+  leftovers: "kill",
   exitGraceMs: 1000,
   claimTimeoutMs: PATIENCE_MS,
   maxOutputBytes: 50 * 1024 * 1024,

@@ -41,6 +41,7 @@ function planRun(context: AdapterContext, spec: RunSpec, directory: string): Loc
     workdir,
     killGraceMs: settings.killGraceMs,
     maxOutputBytes: settings.maxOutputBytes,
+    leftovers: settings.leftovers,
     env: (mark) => localEnvironment(context.environment, settings, { ...spec.env, JARVIS_RUN_MARK: mark }),
   };
 }

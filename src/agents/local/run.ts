@@ -8,7 +8,7 @@ import {
   logSize,
   OUTPUT_STREAMS,
   prepareRunDirectory,
-  type RunSettings,
+  type RunLimits,
   readRunRecord,
   readRunSettings,
   runDirectory,
@@ -17,14 +17,12 @@ import {
 import { endOfRun, failedRun, lateRun, lostRun } from "../run-end.ts";
 import type { ExitRecord, RunRecord } from "../run-records.ts";
 import { BEGUN_BEFORE } from "../wrapper.ts";
-import { bootId, identify, isAlive, isGroupAlive, isPidTaken, signal } from "./processes.ts";
-import { EMPTY_SEAL, makeSeal, readSeal, type Seal, updateSeal } from "./seal.ts";
-import { startWrapper, type WrapperStart } from "./start-wrapper.ts";
-
-type Limits = Pick<RunSettings, "killGraceMs" | "maxOutputBytes">;
+import { RunProcesses } from "./run-processes.ts";
+import { EMPTY_SEAL, makeSeal, readSeal } from "./seal.ts";
+import { startWrapper, sweepRun, type WrapperStart } from "./start-wrapper.ts";
 
 /** What is decided only when a run has to be made. */
-export interface LocalPlan extends Pick<WrapperStart, "argv" | "promptOnStdin" | "workdir">, Limits {
+export interface LocalPlan extends Pick<WrapperStart, "argv" | "promptOnStdin" | "workdir">, RunLimits {
   /** The environment, with the run's mark in it. */
   env(mark: string): Readonly<Record<string, string>>;
 }
@@ -37,7 +35,7 @@ export interface LocalRunParts {
   /** Throws an `AgentProblem` where there is nothing to start. */
   readonly plan: (directory: string) => LocalPlan;
   /** The agent's of now, for a run whose own are not known. Throws where there is no such agent any more. */
-  readonly limits: () => Limits;
+  readonly limits: () => RunLimits;
   /** The run is followed no more. */
   readonly onDone: () => void;
 }
@@ -64,9 +62,8 @@ export class LocalRun implements Run {
   #phase: "waiting" | "unread" | "followed" | "settling" | "done" = "waiting";
   /** By the monotonic clock: the other one jumps. */
   readonly #dueAt: number;
-  #limits: Limits | null = null;
-  /** Its processes; what is known of them stays as it is, whatever the program writes into the records. */
-  #seal: Seal = EMPTY_SEAL;
+  #limits: RunLimits | null = null;
+  readonly #processes: RunProcesses;
   /** Started by this object, so that the wrapper's end is told and need not be looked for. */
   #isOwn = false;
   #wrapperGone = false;
@@ -91,6 +88,7 @@ export class LocalRun implements Run {
     this.#parts = parts;
     const { clock, spec } = parts;
     this.#dueAt = clock.monotonic() + spec.deadlineAt - clock.now();
+    this.#processes = new RunProcesses(this.#directory);
   }
 
   /** Makes the run, or finds it. */
@@ -137,9 +135,8 @@ export class LocalRun implements Run {
   #wasMade(): boolean {
     const seal = readSeal(this.#directory);
     if (seal !== null) {
-      this.#seal = seal;
-      const { killGraceMs, maxOutputBytes } = seal;
-      if (killGraceMs !== undefined && maxOutputBytes !== undefined) this.#limits = { killGraceMs, maxOutputBytes };
+      this.#processes.take(seal);
+      this.#limits = seal.limits ?? null;
       // One that names no process is of a daemon that died before it knew of any: then `begun` decides, as it does for wrappers.
       if (seal.wrapper !== null || seal.program !== null) return true;
     }
@@ -162,19 +159,22 @@ export class LocalRun implements Run {
     const limitMs = spec.deadlineAt - clock.now();
     if (limitMs <= 0) return this.#end(lateRun());
 
-    const { killGraceMs, maxOutputBytes, env, ...start } = plan(directory);
-    this.#limits = { killGraceMs, maxOutputBytes };
-    const { mark } = prepareRunDirectory(directory, spec.prompt, { agent: spec.agent, ...this.#limits });
-    this.#seal = { ...EMPTY_SEAL, ...this.#limits };
+    const { killGraceMs, maxOutputBytes, leftovers, env, ...start } = plan(directory);
+    const limits = { killGraceMs, maxOutputBytes, leftovers };
+    this.#limits = limits;
+    const { mark } = prepareRunDirectory(directory, spec.prompt, { agent: spec.agent, ...limits });
+    const seal = { ...EMPTY_SEAL, limits, mark };
+    this.#processes.take(seal);
     // Whoever makes it starts the run: what comes after it is never done twice.
-    if (!makeSeal(directory, this.#seal) && this.#wasMade()) return this.#follow();
-    const { pid, ended } = startWrapper({ ...start, directory, env: env(mark), limitMs, graceMs: killGraceMs });
+    if (!makeSeal(directory, seal) && this.#wasMade()) return this.#follow();
+    const wrapped = { ...start, directory, env: env(mark), limitMs, graceMs: killGraceMs, leftovers };
+    const { pid, ended } = startWrapper(wrapped);
     this.#isOwn = true;
     ended.then(
       (status) => this.#onWrapperEnd(status),
       (error: unknown) => this.#end(failedRun(toSessionError(error))),
     );
-    if (pid !== undefined) attempt(() => this.#know({ wrapper: identify(pid) }));
+    if (pid !== undefined) attempt(() => this.#processes.started(pid));
     this.#follow();
   }
 
@@ -193,29 +193,25 @@ export class LocalRun implements Run {
   #onWrapperEnd(status: number | undefined): void {
     this.#isOwn = false;
     // Somebody else's wrapper runs it: a daemon started it that died before it could write down which.
-    if (status === BEGUN_BEFORE) this.#know({ wrapper: null });
+    if (status === BEGUN_BEFORE) this.#processes.wasSecond();
     else this.#wrapperGone = true;
     this.look(this.#parts.clock.monotonic());
   }
 
   /** For a wrapper that is no child of this process. */
   #watchWrapper(now: number): void {
-    const { wrapper } = this.#seal;
-    if (wrapper === null) {
+    if (this.#processes.seal.wrapper === null) {
       // Until its first records are there, only time can tell that nobody will write them.
       if (now - this.#followedSince > BEGIN_MS) this.#wrapperGone = true;
       return;
     }
-    if (now >= this.#identityAt) {
-      this.#identityAt = now + IDENTITY_LOOK_MS;
-      this.#wrapperGone = !isAlive(wrapper);
-    } else {
-      this.#wrapperGone = !isPidTaken(wrapper.pid);
-    }
+    const thoroughly = now >= this.#identityAt;
+    if (thoroughly) this.#identityAt = now + IDENTITY_LOOK_MS;
+    this.#wrapperGone = !this.#processes.isWrapperAlive(thoroughly);
   }
 
   #lookAtFiles(now: number): void {
-    const { guard, program } = this.#seal;
+    const { guard, program } = this.#processes.seal;
     const isComplete = guard !== null && program !== null;
     const isRead = attempt(() => {
       if (!isComplete || this.#wrapperGone || (!this.#isOwn && isThere(join(this.#directory, "exit.json"))))
@@ -238,28 +234,13 @@ export class LocalRun implements Run {
   }
 
   #readRecord(): void {
-    const { begun, processes, program, startError, exit } = readRunRecord(this.#directory);
+    const { begun, startError, exit, ...found } = readRunRecord(this.#directory);
     this.#record = { begun: begun || this.#record.begun, startError, exit };
-    const known = this.#seal;
-    // Beside another wrapper than ours stands another guard.
-    const isOurs = processes !== null && (known.wrapper === null || known.wrapper.pid === processes.wrapper.pid);
-    this.#know({
-      wrapper: known.wrapper ?? processes?.wrapper ?? null,
-      guard: known.guard ?? (isOurs ? processes.guard : null),
-      program: known.program ?? program,
-    });
-  }
-
-  #know(processes: Partial<Seal>): void {
-    const before = this.#seal;
-    this.#seal = { ...before, ...processes };
-    const { wrapper, guard, program } = this.#seal;
-    if (wrapper === before.wrapper && guard === before.guard && program === before.program) return;
-    attempt(() => updateSeal(this.#directory, this.#seal));
+    this.#processes.read(found);
   }
 
   #tellStarted(): void {
-    const { program } = this.#seal;
+    const { program } = this.#processes.seal;
     if (this.#toldStarted || program === null) return;
     this.#toldStarted = true;
     this.#parts.listener.started({ host: hostname(), pid: program.pid, pidStart: program.start, bootId: program.boot });
@@ -275,54 +256,60 @@ export class LocalRun implements Run {
       this.#parts.listener.sign();
     }
     // The sizes decide at the end what this was, so that nothing needs to be remembered.
-    if (sizes.some((size) => size > this.#bytesMax)) this.#signalGroup("SIGKILL");
+    if (sizes.some((size) => size > this.#bytesMax)) this.#processes.signalGroup("SIGKILL");
     return grown;
   }
 
   /** The wrapper can tell nothing any more: the run is over when its group is. */
   #lookForSurvivors(now: number): void {
-    const { program } = this.#seal;
-    if (this.#hasGroup()) {
+    if (this.#processes.isGroupAlive()) {
       if (now > this.#dueAt) this.#stopGroup("timed-out");
       return;
     }
     if (this.#unreadableSince !== null && now - this.#unreadableSince < UNREADABLE_MS) return;
-    this.#dismissGuard();
-    if (!this.#record.begun && program === null)
+    this.#processes.dismissGuard();
+    if (!this.#record.begun && this.#processes.seal.program === null)
       return this.#end(failedRun({ code: "START_FAILED", message: "the wrapper ended before it began the run" }));
-    const restarted = program !== null && program.boot !== bootId();
+    const restarted = this.#processes.isOfAnotherBoot;
     const why = restarted ? "the machine was restarted" : "its wrapper was killed, and nothing of it runs any more";
-    this.#end(lostRun("RUN_LOST", `how it ended is not known: ${why}`));
+    void this.#sweep().then(() => this.#end(lostRun("RUN_LOST", `how it ended is not known: ${why}`)));
+  }
+
+  /** Ends what the program started outside its group, in the wrapper's place. Never rejects. */
+  async #sweep(): Promise<void> {
+    this.#phase = "settling";
+    const mark = this.#processes.seal.mark ?? readRunSettings(this.#directory)?.mark;
+    if (mark === undefined || this.#limits?.leftovers === "report") return;
+    await sweepRun(this.#directory, mark, this.#graceMs).catch(() => {});
   }
 
   /** The guard ends the run in time. This side does where somebody killed it, or keeps it from its work. */
   #enforceDeadline(now: number): void {
     const lateMs = now - this.#dueAt - WRAPPER_SLACK_MS;
     if (this.#killAt !== null || lateMs <= 0) return;
-    const { guard } = this.#seal;
-    const hasGuard = guard !== null && isAlive(guard);
-    if (lateMs <= this.#graceMs && (hasGuard || guard === null)) return;
+    const { guard } = this.#processes.seal;
+    if (lateMs <= this.#graceMs && (guard === null || this.#processes.isGuardAlive())) return;
     // The wrapper waits for it, and it may be frozen.
-    if (hasGuard) signal(guard.pid, "SIGKILL");
+    this.#processes.killGuard();
     this.#stopGroup("timed-out");
   }
 
   /** A wrapper that cannot write down how the run ended, or is frozen, is waited for no longer than a stop takes. */
   #waitForExit(now: number): void {
-    const { wrapper, program } = this.#seal;
-    if (wrapper === null || program === null || (isPidTaken(program.pid) && now < this.#emptyLookAt)) return;
+    const { wrapper, program } = this.#processes.seal;
+    if (wrapper === null || program === null) return;
+    if (this.#processes.isProgramThere() && now < this.#emptyLookAt) return;
     this.#emptyLookAt = now + EMPTY_LOOK_MS;
-    this.#emptySince = this.#hasGroup() ? null : (this.#emptySince ?? now);
+    this.#emptySince = this.#processes.isGroupAlive() ? null : (this.#emptySince ?? now);
     if (this.#emptySince === null) return;
-    if (now - this.#emptySince > this.#graceMs + WRAPPER_SLACK_MS && isAlive(wrapper)) signal(wrapper.pid, "SIGKILL");
+    if (now - this.#emptySince > this.#graceMs + WRAPPER_SLACK_MS) this.#processes.killWrapper();
   }
 
   #pressStop(now: number): void {
-    const { guard, program } = this.#seal;
+    const { guard, program } = this.#processes.seal;
     if (this.#killAt !== null) {
-      if (now >= this.#killAt) this.#signalGroup("SIGKILL");
-    } else if (guard !== null && isAlive(guard)) {
-      signal(guard.pid, "SIGTERM");
+      if (now >= this.#killAt) this.#processes.signalGroup("SIGKILL");
+    } else if (this.#processes.stopByGuard()) {
       this.#killAt = now + this.#graceMs + WRAPPER_SLACK_MS;
     } else if (guard !== null && program !== null) {
       this.#stopGroup("stopped");
@@ -333,31 +320,9 @@ export class LocalRun implements Run {
   #stopGroup(why: "stopped" | "timed-out"): void {
     if (this.#killAt !== null) return;
     touch(join(this.#directory, why));
-    this.#signalGroup("SIGTERM");
+    this.#processes.signalGroup("SIGTERM");
     this.#stopRequested = true;
     this.#killAt = this.#parts.clock.monotonic() + this.#graceMs;
-  }
-
-  #dismissGuard(): void {
-    const { guard } = this.#seal;
-    if (guard === null || !isAlive(guard)) return;
-    signal(guard.pid, "SIGUSR1");
-    // It may be frozen.
-    signal(guard.pid, "SIGCONT");
-  }
-
-  #signalGroup(name: NodeJS.Signals): void {
-    const { program } = this.#seal;
-    if (program !== null && this.#hasGroup()) signal(-program.pid, name);
-  }
-
-  /** True when the group of that number lives and is this run's: a number is used again only when the whole group is gone. */
-  #hasGroup(): boolean {
-    const { program } = this.#seal;
-    if (program === null || program.boot !== bootId()) return false;
-    if (isAlive(program)) return true;
-    // A zombie keeps the number for the group.
-    return identify(program.pid) === null && isGroupAlive(program.pid);
   }
 
   #settle(exit: ExitRecord): void {
@@ -370,7 +335,7 @@ export class LocalRun implements Run {
       directory: this.#directory,
       settings,
       exit,
-      startError: this.#seal.program === null ? this.#record.startError : null,
+      startError: this.#processes.seal.program === null ? this.#record.startError : null,
     }).then(
       (end) => this.#end(end),
       (error: unknown) => {

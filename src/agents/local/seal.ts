@@ -3,12 +3,12 @@
  * program may change and remove what it likes. It is there before the wrapper is started, and says for ever that it was.
  */
 import { readFileSync } from "node:fs";
-import { writeAtomically, writeOnce } from "../run-directory.ts";
+import { type RunLimits, writeAtomically, writeOnce } from "../run-directory.ts";
 import type { ProcessIdentity, ProgramRecord } from "../run-records.ts";
 
 export interface Seal {
-  readonly killGraceMs?: number | undefined;
-  readonly maxOutputBytes?: number | undefined;
+  readonly limits?: RunLimits | undefined;
+  readonly mark?: string | undefined;
   readonly wrapper: ProcessIdentity | null;
   readonly guard: ProcessIdentity | null;
   readonly program: ProgramRecord | null;

@@ -1,6 +1,7 @@
 /** Starts `run.sh` on this machine so that it outlives the daemon. */
 import { execa } from "execa";
-import { inputName, WRAPPER_FILE, wholeSeconds } from "../wrapper.ts";
+import type { RunLimits } from "../run-directory.ts";
+import { inputName, sweepArguments, WRAPPER_FILE, wholeSeconds } from "../wrapper.ts";
 
 export interface WrapperStart {
   /** The run directory, absolute. */
@@ -13,6 +14,7 @@ export interface WrapperStart {
   readonly limitMs: number;
   /** Between TERM and KILL, ms. */
   readonly graceMs: number;
+  readonly leftovers: RunLimits["leftovers"];
 }
 
 /**
@@ -25,18 +27,9 @@ export function startWrapper(start: WrapperStart): {
 } {
   const umask = process.umask().toString(8).padStart(3, "0");
   const times = [wholeSeconds(start.limitMs), wholeSeconds(start.graceMs)];
-  const args = [start.directory, umask, ...times, inputName(start.promptOnStdin), start.workdir, ...start.argv];
-  const subprocess = execa("sh", [WRAPPER_FILE, ...args], {
-    detached: true,
-    cleanup: false,
-    stdio: "ignore",
-    buffer: false,
-    reject: false,
-    extendEnv: false,
-    env: start.env,
-  });
-  // It is meant to live longer than this process; whoever follows it keeps the process alive.
-  subprocess.unref();
+  const input = inputName(start.promptOnStdin);
+  const args = [start.directory, umask, ...times, start.leftovers, input, start.workdir, ...start.argv];
+  const subprocess = runScript(args, start.env);
   return {
     pid: subprocess.pid,
     ended: subprocess.then((result) => {
@@ -46,4 +39,25 @@ export function startWrapper(start: WrapperStart): {
       return result.exitCode;
     }),
   };
+}
+
+/** Ends what is left of a run whose wrapper was killed; resolves when nothing is, or nothing more can be done. */
+export async function sweepRun(directory: string, mark: string, graceMs: number): Promise<void> {
+  const { PATH = "/usr/bin:/bin" } = process.env;
+  await runScript(sweepArguments(directory, mark, graceMs), { PATH });
+}
+
+function runScript(args: readonly string[], env: Readonly<Record<string, string>>) {
+  const subprocess = execa("sh", [WRAPPER_FILE, ...args], {
+    detached: true,
+    cleanup: false,
+    stdio: "ignore",
+    buffer: false,
+    reject: false,
+    extendEnv: false,
+    env,
+  });
+  // It is meant to live longer than this process; whoever follows it keeps the process alive.
+  subprocess.unref();
+  return subprocess;
 }

@@ -16,7 +16,7 @@ jr_newline='
 
 # ---------------------------------------------------------------------------------------------------------------- start
 #
-#   limit SECONDS | grace SECONDS | input NAME
+#   limit SECONDS | grace SECONDS | leftovers WORD | input NAME
 #   root LINES          where a task's workspace may lie; several
 #   workspace LINES     of a task, or
 #   workdir LINES       of the agent; neither: the run directory
@@ -36,6 +36,7 @@ jr_start_run() {
     case $jr_key in
       limit) jr_limit=$jr_first ;;
       grace) jr_grace=$jr_first ;;
+      leftovers) jr_leftovers=$jr_first ;;
       input) jr_input=$jr_first ;;
       root) jr_read_text "$jr_first" && jr_allow_root ;;
       workspace | workdir) jr_read_text "$jr_first" && jr_place=$jr_key jr_workdir=$jr_text ;;
@@ -56,7 +57,8 @@ jr_start_run() {
     jr_answer "refused INCOMPLETE"
   fi
   mv -f "$jr_dir/prompt.$$" "$jr_dir/prompt.md" || jr_answer "refused NO_RUN_DIRECTORY"
-  jr_detach sh "${0%/*}/run.sh" "$jr_dir" "$jr_own_umask" "$jr_limit" "$jr_grace" "$jr_input" "$jr_workdir" "$@"
+  set -- "$jr_leftovers" "$jr_input" "$jr_workdir" "$@"
+  jr_detach sh "${0%/*}/run.sh" "$jr_dir" "$jr_own_umask" "$jr_limit" "$jr_grace" "$@"
   jr_answer started
 }
 
@@ -134,7 +136,7 @@ jr_detach() {
 #   read ID STREAM OFFSET BYTES   so many bytes of a log, and a line break
 #   stop ID GRACE WHY             TERM to the run's group, KILL after GRACE seconds; WHY: stopped | timed-out
 #   kill ID                       KILL to the run's group
-#   dismiss ID                    nothing is left to guard, nor to wait for
+#   dismiss ID GRACE MARK         nothing is left to guard, nor to wait for; what carries the MARK is ended, where that is not "-"
 #   which                         the next two lines are a PATH (or nothing) and a program: is it there
 #
 # Every answer ends with a line that is a dot. Answers hold nothing else that could be one.
@@ -159,7 +161,10 @@ jr_serve() {
         ;;
       stop) jr_stop "$@" ;;
       kill) jr_load "$1" && jr_has_group && kill -KILL "-$jr_pid" ;;
-      dismiss) jr_load "$1" && jr_dismiss ;;
+      dismiss)
+        jr_load "$1" && jr_dismiss
+        [ "$3" = - ] || sh "${0%/*}/run.sh" sweep "$jr_runs/$1" "$3" "$2" </dev/null >/dev/null 2>&1 &
+        ;;
       which)
         IFS= read -r jr_search
         IFS= read -r jr_program

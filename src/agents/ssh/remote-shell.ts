@@ -111,9 +111,9 @@ export class RemoteShell {
     await this.#ask(`kill ${id}`);
   }
 
-  /** Lets the guard go of a run that is over without its wrapper. */
-  async dismiss(id: string): Promise<void> {
-    await this.#ask(`dismiss ${id}`);
+  /** Lets the guard go of a run that is over without its wrapper, and ends what carries its mark; `null` = nothing is to be ended. */
+  async dismiss(id: string, graceSeconds: string, mark: string | null): Promise<void> {
+    await this.#ask(`dismiss ${id} ${graceSeconds} ${mark !== null && /^[0-9a-f]{1,64}$/.test(mark) ? mark : "-"}`);
   }
 
   /** True when the program is there. `path`: the agent's own PATH, empty where it has none. */

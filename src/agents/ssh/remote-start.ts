@@ -1,5 +1,6 @@
 /** Starts a run on the host: `host.sh start`, which reads all that came from a task on its standard input. */
 import { AgentProblem, hostWords } from "../agent-problem.ts";
+import type { RunLimits } from "../run-directory.ts";
 import { inputName, wholeSeconds } from "../wrapper.ts";
 import { hostCommand, runCommand } from "./host-scripts.ts";
 import type { SshPool } from "./pool.ts";
@@ -16,6 +17,7 @@ export interface RemoteStart {
   readonly roots: readonly string[];
   readonly limitMs: number;
   readonly graceMs: number;
+  readonly leftovers: RunLimits["leftovers"];
 }
 
 /** `null` = it was started, now or before; else the word for why it was not, and then nothing runs. */
@@ -39,6 +41,7 @@ function encodeStart(start: RemoteStart): Buffer {
   const head = [
     `limit ${wholeSeconds(start.limitMs)}`,
     `grace ${wholeSeconds(start.graceMs)}`,
+    `leftovers ${start.leftovers}`,
     `input ${inputName(start.promptOnStdin)}`,
     ...start.roots.map((root) => text("root", root)),
     ...(kind === "run" ? [] : [text(kind, start.place.path)]),

@@ -6,6 +6,7 @@ import { toSessionError } from "../agent-problem.ts";
 import {
   isThere,
   prepareRunDirectory,
+  type RunLimits,
   type RunSettings,
   readRunRecord,
   readRunSettings,
@@ -27,10 +28,8 @@ export interface RemotePlan extends Pick<RemoteStart, "argv" | "promptOnStdin" |
   env(mark: string): Readonly<Record<string, string>>;
 }
 
-export interface RemoteSettings {
+export interface RemoteSettings extends RunLimits {
   readonly target: SshTarget;
-  readonly killGraceMs: number;
-  readonly maxOutputBytes: number;
 }
 
 export interface SshRunParts {
@@ -167,7 +166,7 @@ export class SshRun implements Run {
     this.#phase = "starting";
     try {
       const { spec, clock, plan } = this.#parts;
-      const { ssh: target, killGraceMs, mark } = this.#prepared;
+      const { ssh: target, killGraceMs, leftovers, mark } = this.#prepared;
       const { env, ...planned } = plan(target, home);
       // From here on only the host knows whether there is a run.
       writeAtomically(join(this.#directory, "sent"), "");
@@ -178,6 +177,7 @@ export class SshRun implements Run {
         prompt: spec.prompt,
         limitMs: spec.deadlineAt - clock.now(),
         graceMs: killGraceMs,
+        leftovers,
       });
       if (refusal !== null) return this.#end(refusedRun(refusal));
     } catch (error) {
@@ -264,7 +264,8 @@ export class SshRun implements Run {
   async #finish(ending: ExitRecord | "lost", shell: RemoteShell): Promise<void> {
     await this.#mirror?.close();
     if (ending === "lost") {
-      await shell.dismiss(this.id);
+      const { killGraceMs, leftovers, mark } = this.#prepared;
+      await shell.dismiss(this.id, wholeSeconds(killGraceMs), leftovers === "kill" ? mark : null);
       return this.#end(
         lostRun("RUN_LOST", "how it ended is not known: its wrapper was killed, or the host was restarted"),
       );
@@ -339,7 +340,7 @@ export class SshRun implements Run {
 
 const STOPPED: SessionError = { code: "STOPPED", message: "it was stopped before it began" };
 
-function recorded({ ssh, killGraceMs, maxOutputBytes }: RunSettings): RemoteSettings {
+function recorded({ ssh, killGraceMs, maxOutputBytes, leftovers }: RunSettings): RemoteSettings {
   if (ssh === undefined) throw new Error("the run was started on this machine, and its agent is an ssh agent by now");
-  return { target: ssh, killGraceMs, maxOutputBytes };
+  return { target: ssh, killGraceMs, maxOutputBytes, leftovers };
 }

@@ -147,7 +147,9 @@ export function runEnded({ sessionId, exit, outcome, usage, cost }: RunReport): 
     const session = state.sessions.byId.get(sessionId);
     if (session === undefined || !isActive(session)) return accept([], () => null);
     const settled =
-      session.status === "stopping" ? [] : settle(state, context, session, { outcome, usage, stopAt: context.now });
+      session.status === "stopping"
+        ? []
+        : settle(state, context, session, { outcome, usage, stopAt: context.now, leftovers: exit.leftovers });
     // What the exit tells adds to what the callback told; a measured cost beats an estimate, whoever told it.
     const known = session.usage === undefined ? usage : { ...session.usage, ...usage };
     const told = costOf(known);

@@ -8,6 +8,7 @@ import type { Task, TaskChanges } from "../task.ts";
 
 /** Longer texts are cut before they become a comment; the run directory has the whole. */
 export const COMMENT_LENGTH_MAX = 1024 * 1024;
+const LEFTOVERS_SHOWN = 20;
 
 export interface Settlement {
   readonly outcome: Outcome;
@@ -16,6 +17,8 @@ export interface Settlement {
   readonly stopAt: number;
   /** A person moved or deleted the task: their word on its status stands. */
   readonly personDecided?: "moved" | "deleted" | undefined;
+  /** Pids that its program left running. */
+  readonly leftovers?: readonly number[] | undefined;
 }
 
 /** The events that fix a session's outcome. A session without a run has ended with it. */
@@ -71,7 +74,7 @@ function verdict(context: Context, task: Task, session: ActiveSession, settlemen
     comment: {
       id: context.newId("com"),
       author: session.agent,
-      content: cut(commentFor(session, settlement, changes)),
+      content: cut(commentFor(session, settlement, changes)) + leftoverNote(settlement),
       createdAt: context.now,
       sessionId: session.id,
     },
@@ -109,6 +112,13 @@ function commentFor(session: ActiveSession, settlement: Settlement, changes: Tas
   const partial =
     outcome.result === undefined || outcome.result === "" ? "" : `\n\nIts last output:\n\n${outcome.result}`;
   return `${head}\n\n${whatNext(settlement, changes)}${partial}`;
+}
+
+function leftoverNote({ leftovers = [] }: Settlement): string {
+  if (leftovers.length === 0) return "";
+  const shown = leftovers.slice(0, LEFTOVERS_SHOWN).join(", ");
+  const more = leftovers.length > LEFTOVERS_SHOWN ? ` and ${leftovers.length - LEFTOVERS_SHOWN} more` : "";
+  return `\n\nIts program left processes running, which were left alone (leftovers: report): ${shown}${more}.`;
 }
 
 function whatNext(settlement: Settlement, changes: TaskChanges): string {

@@ -63,6 +63,14 @@ t.test("completed: the result is a comment by the agent, the task is done, and t
   t.same(counts(world), { dispatched: 1, completed: 1, failed: 0, cancelled: 0 });
 });
 
+t.test("processes that a program left running are told of", async (t) => {
+  const world = aRunningWorld();
+  const leftovers = Array.from({ length: 25 }, (_, index) => 1000 + index);
+  exit(world, world.sessionId, { exit: { exitCode: 0, leftovers }, outcome: { status: "completed", result: "done" } });
+  t.match(world.session(world.sessionId), { status: "completed", leftovers });
+  t.match(contents(world), [/^done\n\n.*left alone.*: 1000, 1001, .*, 1019 and 5 more\.$/s]);
+});
+
 t.test("a task that asks for review goes there", async (t) => {
   const world = aRunningWorld({ requiresReview: true });
   t.match(report(world, { status: "completed" }), { answer: { newStatus: "review" } });
