@@ -15,36 +15,38 @@ const SESSIONS = 3000;
 export const writes: Measure = async ({ seconds, directory }) => {
   const patched = directory("patched");
   const reported = directory("reported");
-  emptyDirectory(patched);
-  emptyDirectory(reported);
+  const posted = directory("posted");
+  for (const path of [patched, reported, posted]) emptyDirectory(path);
   await seedBoard(patched, { tasks: TASKS, task: openTask });
   const bare = await startBare();
   const board = await startDaemon(patched);
-  const other = await startDaemon(reported);
+  const agents = await startDaemon(reported);
+  // Of its own: a hundred thousand open tasks come into being here, which is nothing that callbacks meet.
+  const filled = await startDaemon(posted);
 
   const post = () => fire({ server: bare, requests: newTasks, status: 201, seconds });
   const patch = () => fire({ server: board, requests: changes(TASKS), seconds });
-  const create = () => fire({ server: other, requests: newTasks, status: 201, seconds });
+  const create = () => fire({ server: filled, requests: newTasks, status: 201, seconds });
   const put = async () => {
-    const sessions = await handOut(other, SESSIONS);
-    return fire({ server: other, requests: reports(sessions), amount: SESSIONS * 2 });
+    const sessions = await handOut(agents, SESSIONS);
+    return fire({ server: agents, requests: reports(sessions), amount: SESSIONS * 2 });
   };
   const warm = await warmUp({ patch, put, create, post });
 
   const rounds = await takeTurns(ROUNDS, {
     bare: { program: bare, turn: post },
     patch: { program: board, turn: patch },
-    put: { program: other, turn: put },
-    create: { program: other, turn: create },
+    put: { program: agents, turn: put },
+    create: { program: filled, turn: create },
   });
   await bare.kill();
-  await Promise.all([board.kill(), other.kill()]);
+  await Promise.all([board.kill(), agents.kill(), filled.kill()]);
   await expectOnDisk(patched, {
     what: "changes",
     got: changesOnDisk,
     atLeast: total([...rounds.patch, ...warm.patch]),
   });
-  await expectOnDisk(reported, {
+  await expectOnDisk(posted, {
     what: "new tasks",
     got: postedOnDisk,
     atLeast: total([...rounds.create, ...warm.create]),
