@@ -28,6 +28,16 @@ const DueDate = Nullable(
 const Estimate = Nullable(Type.Union([Type.Number({ minimum: 0 }), Type.String({ minLength: 1, maxLength: 100 })]));
 const MaxAttempts = Type.Integer({ minimum: 1, maximum: 1000 });
 const TimeoutMs = Type.Integer({ minimum: 1000, maximum: DAY_MS_MAX });
+const StallTimeoutMs = Type.Integer({
+  minimum: 0,
+  maximum: DAY_MS_MAX,
+  description: "without any output or sign; 0 = off; in place of the agent's",
+});
+const StartTimeoutMs = Type.Integer({
+  minimum: 0,
+  maximum: DAY_MS_MAX,
+  description: "until its program runs; 0 = off; in place of the agent's",
+});
 const Hold = Type.Object(
   {
     code: Type.Optional(Type.String({ pattern: "^[A-Z][A-Z_]{0,63}$" })),
@@ -51,6 +61,8 @@ const optionalFields = {
   requiresReview: Type.Optional(Type.Boolean()),
   maxAttempts: Type.Optional(Nullable(MaxAttempts)),
   timeoutMs: Type.Optional(Nullable(TimeoutMs)),
+  stallTimeoutMs: Type.Optional(Nullable(StallTimeoutMs)),
+  startTimeoutMs: Type.Optional(Nullable(StartTimeoutMs)),
   hold: Type.Optional(Nullable(Hold)),
 };
 
@@ -86,6 +98,8 @@ export const Task = Type.Object({
   requiresReview: Type.Boolean(),
   maxAttempts: Type.Optional(MaxAttempts),
   timeoutMs: Type.Optional(TimeoutMs),
+  stallTimeoutMs: Type.Optional(StallTimeoutMs),
+  startTimeoutMs: Type.Optional(StartTimeoutMs),
   attempts: Type.Integer({ description: "sessions started since it last came to todo by a person's hand" }),
   retryAt: Type.Optional(Time),
   hold: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),

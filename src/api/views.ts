@@ -32,6 +32,8 @@ export function taskView(task: Task): wireTask.Task {
     requiresReview: task.requiresReview,
     ...(task.maxAttempts === null ? {} : { maxAttempts: task.maxAttempts }),
     ...(task.timeoutMs === null ? {} : { timeoutMs: task.timeoutMs }),
+    ...(task.stallTimeoutMs === null ? {} : { stallTimeoutMs: task.stallTimeoutMs }),
+    ...(task.startTimeoutMs === null ? {} : { startTimeoutMs: task.startTimeoutMs }),
     attempts: task.attempts,
     ...(task.retryAt === null ? {} : { retryAt: isoTime(task.retryAt) }),
     ...(task.hold === null ? {} : { hold: { code: task.hold.code, message: task.hold.message } }),

@@ -26,6 +26,8 @@ interface AddOptions {
   readonly review?: boolean;
   readonly maxAttempts?: number;
   readonly timeout?: number;
+  readonly stallTimeout?: number;
+  readonly startTimeout?: number;
   readonly json?: boolean;
 }
 
@@ -48,6 +50,16 @@ export function addTaskAdd(context: Context, task: Command): void {
     .option("--review", "goes to review rather than done")
     .option("--max-attempts <n>", "before it waits for a person", parseCount)
     .option("--timeout <duration>", "of a session: 90s, 30m, 2h, or milliseconds", parseDuration)
+    .option(
+      "--stall-timeout <duration>",
+      "how long a session may be silent, in place of its agent's; 0 = for ever",
+      parseDuration,
+    )
+    .option(
+      "--start-timeout <duration>",
+      "until its program runs, in place of its agent's; 0 = for ever",
+      parseDuration,
+    )
     .option("--id <id>", "its id (default: made)", checkId)
     .option("--json", "print the API's JSON")
     .addHelpText(
@@ -76,6 +88,8 @@ async function add(context: Context, title: string, options: AddOptions): Promis
     requiresReview: options.review,
     maxAttempts: options.maxAttempts,
     timeoutMs: options.timeout,
+    stallTimeoutMs: options.stallTimeout,
+    startTimeoutMs: options.startTimeout,
   });
   const task = await connect(context).addTask(body);
   if (options.json) return printJson(context, task);

@@ -53,6 +53,8 @@ function facts(terminal: Terminal, task: TaskWithHistory): string {
     ["estimate", task.estimate],
     ["review", task.requiresReview ? "goes to review when completed" : null],
     ["timeout", task.timeoutMs && duration(task.timeoutMs)],
+    ["silence", task.stallTimeoutMs && duration(task.stallTimeoutMs)],
+    ["start", task.startTimeoutMs && duration(task.startTimeoutMs)],
     ["attempts", attempts(task)],
     ["changed", task.updatedAt],
   ];

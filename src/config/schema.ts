@@ -78,6 +78,7 @@ export const AgentSettings = Type.Object(
     stallTimeoutMs: Type.Optional(
       Ms({ description: "without any output or sign; default: 5 min where the output streams, else 0 = off" }),
     ),
+    startTimeoutMs: Ms({ default: 60_000, description: "until its program runs; 0 = however long it takes" }),
     killGraceMs: Ms({ default: 10_000, description: "between TERM and KILL" }),
     leftovers: Type.Union([Type.Literal("kill"), Type.Literal("report")], {
       default: "kill",

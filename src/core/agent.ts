@@ -24,6 +24,7 @@ export interface Agent {
   readonly bestFor: readonly string[];
   readonly timeoutMs: number;
   readonly stallTimeoutMs: number;
+  readonly startTimeoutMs: number;
   readonly claimTimeoutMs: number;
   readonly exitGraceMs: number;
   readonly account: string | null;

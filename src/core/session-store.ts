@@ -139,6 +139,7 @@ function copyOf(
     deadlineAt: session.deadlineAt,
     timeoutMs: session.timeoutMs,
     stallTimeoutMs: session.stallTimeoutMs,
+    startTimeoutMs: session.startTimeoutMs,
     exitGraceMs: session.exitGraceMs,
     files: session.files,
     workspace: session.workspace,

@@ -74,6 +74,8 @@ export interface SessionBase {
   readonly timeoutMs: number;
   /** 0 = silence is never taken for a stall. */
   readonly stallTimeoutMs: number;
+  /** How long its program may take to begin, where it has one; 0 = as long as it likes. */
+  readonly startTimeoutMs: number;
   /** How long its program may go on after it reported its end. */
   readonly exitGraceMs: number;
   /** The paths it holds under `workspace`, through the lock of the same id as the session. */

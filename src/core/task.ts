@@ -45,6 +45,8 @@ export interface Task {
   /** `null`: what the config says. */
   readonly maxAttempts: number | null;
   readonly timeoutMs: number | null;
+  readonly stallTimeoutMs: number | null;
+  readonly startTimeoutMs: number | null;
   /** Sessions started since the task last came to `todo` by a person's hand. */
   readonly attempts: number;
   readonly retryAt: number | null;

@@ -1,7 +1,7 @@
 /** What is due by time alone, looked at with every tick: runs, clocks that ran out, automatic dispatch, archiving. */
 import { dispatch } from "../core/decide/dispatch.ts";
 import { expire } from "../core/decide/sessions.ts";
-import { type ActiveSession, isActive } from "../core/session.ts";
+import type { ActiveSession } from "../core/session.ts";
 import type { State } from "../core/state.ts";
 import { archiveSome } from "./archiver.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -13,6 +13,8 @@ import type { Supervisor } from "./supervisor.ts";
 export const TICK_MS = 250;
 /** How long after a start, in ms, sub-agents may still report before their clocks count. */
 export const SPAWN_GRACE_MS = 60_000;
+/** By how much, in ms, wall and monotonic time may part between two ticks; more is a jump: a clock that was set, a machine that slept. */
+const JUMP_MS = 5000;
 
 export interface WakeUpParts {
   readonly dispatcher: Dispatcher;
@@ -29,6 +31,8 @@ export class WakeUp {
   readonly #parts: WakeUpParts;
   /** From when on a spawn's clocks count: whoever could not call while nobody was here gets the time to. */
   #spawnsExpireFrom = Number.POSITIVE_INFINITY;
+  /** Wall time less monotonic time. */
+  #offset = 0;
   #dispatchedAt = Number.NEGATIVE_INFINITY;
   #archiving: Promise<void> | null = null;
   #cancel = () => {};
@@ -40,11 +44,7 @@ export class WakeUp {
 
   /** The first look, at once, and one with every tick from then on. */
   start(): void {
-    const { dispatcher, signs, clock } = this.#parts;
-    const now = clock.now();
-    this.#spawnsExpireFrom = now + SPAWN_GRACE_MS;
-    // Nobody is taken for silent because we were not there to listen.
-    for (const session of dispatcher.state.sessions.byId.values()) if (isActive(session)) signs.note(session.id, now);
+    this.#beginToListen();
     this.#tick();
   }
 
@@ -55,10 +55,25 @@ export class WakeUp {
     await this.#archiving;
   }
 
+  /** Nobody is taken for silent, or for late, because of time that passed while we did not listen. */
+  #beginToListen(): void {
+    const { dispatcher, signs, clock } = this.#parts;
+    const now = clock.now();
+    this.#offset = now - clock.monotonic();
+    this.#spawnsExpireFrom = now + SPAWN_GRACE_MS;
+    for (const sessions of dispatcher.state.sessions.activeByAgent.values())
+      for (const id of sessions.keys()) signs.note(id, now);
+  }
+
   #tick(): void {
-    const { dispatcher, supervisor, clock } = this.#parts;
+    const { dispatcher, supervisor, clock, log } = this.#parts;
     if (this.#stopped) return;
     this.#cancel = clock.after(TICK_MS, () => this.#tick());
+    const jumpMs = clock.now() - clock.monotonic() - this.#offset;
+    if (Math.abs(jumpMs) >= JUMP_MS) {
+      log.warn({ jumpMs }, "the clock jumped: sessions get time to be heard before their clocks count");
+      this.#beginToListen();
+    }
     if (!dispatcher.healthy) return;
     supervisor.reconcile();
     this.#expire();

@@ -25,6 +25,7 @@ const DEFAULTS = {
   env: {},
   envPass: [],
   timeoutMs: 60_000,
+  startTimeoutMs: 60_000,
   killGraceMs: 1000,
   leftovers: "kill" as const,
   exitGraceMs: 1000,

@@ -186,8 +186,8 @@ export class VirtualArchive implements Archive {
 
 /** What a program will do. */
 export interface Behaviour {
-  /** `refuses`: it cannot even be started. */
-  readonly kind: "succeeds" | "fails" | "hangs" | "refuses";
+  /** `refuses`: it cannot even be started. `idles`: its wrapper is there, and its program never begins. */
+  readonly kind: "succeeds" | "fails" | "hangs" | "refuses" | "idles";
   readonly ms: number;
   /** Output comes so often; 0 = never. */
   readonly outputEveryMs: number;
@@ -249,7 +249,7 @@ export class Host {
       if (behaviour.outputEveryMs > 0) program.outputs = Math.floor((now - startedAt) / behaviour.outputEveryMs);
       if (stopAt !== null && now >= stopAt) program.end = ended("failed", "STOPPED", "SIGTERM");
       else if (now >= startedAt + limitMs) program.end = ended("timed_out", "TIMED_OUT", "SIGTERM");
-      else if (behaviour.kind !== "hangs" && now >= startedAt + behaviour.ms) {
+      else if (behaviour.kind !== "hangs" && behaviour.kind !== "idles" && now >= startedAt + behaviour.ms) {
         program.end =
           behaviour.kind === "succeeds"
             ? { exit: { exitCode: 0 }, outcome: { status: "completed", result: "done" }, cost: UNKNOWN }
@@ -303,7 +303,7 @@ export class Host {
     const program = this.programs.get(id);
     if (program === undefined || follower.toldEnd) return;
     const { listener } = follower;
-    if (!follower.toldStarted && program.behaviour.kind !== "refuses") {
+    if (!follower.toldStarted && program.behaviour.kind !== "refuses" && program.behaviour.kind !== "idles") {
       follower.toldStarted = true;
       listener.started({ host: "host", pid: 1000 + this.programs.size, pidStart: "1", bootId: "boot" });
     }

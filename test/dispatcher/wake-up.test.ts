@@ -102,6 +102,37 @@ t.test("a sub-agent that could not report while nobody was there gets a minute f
   t.equal(life.statusOf("a"), "timed_out");
 });
 
+t.test("a clock that jumps ends nothing: who lives is heard first", async (t) => {
+  for (const jump of [HOUR, -HOUR]) {
+    const life = new Life();
+    for (const assignee of ["copilot", "claude"]) await life.must(createTask({ id: assignee, title: "a", assignee }));
+    const { dispatched } = await life.must(dispatch({}));
+    const sessionId = dispatched.find(({ session }) => session.taskId === "claude")?.session.id;
+    await life.must(callback({ taskId: "claude", status: "running", sessionId, sessionKey: "key" }));
+    await life.pass(SECOND);
+    life.machine.clock.jump(jump);
+    await life.pass(SPAWN_GRACE_MS - SECOND);
+    t.same([life.statusOf("copilot"), life.statusOf("claude")], ["running", "running"], `by ${jump} ms`);
+    await life.pass(5 * MINUTE + TICK_MS);
+    t.equal(life.statusOf("copilot"), "stalled", "silent since, for as long as it may be");
+  }
+});
+
+t.test("a program that does not begin in time has failed, and what the daemon was away does not count", async (t) => {
+  const life = new Life({ behaviour: { kind: "idles", ms: 0, outputEveryMs: 0 } });
+  await life.must(createTask({ id: "a", title: "a", assignee: "copilot", startTimeoutMs: 30 * SECOND }));
+  await life.must(dispatch({}));
+  await life.pass(20 * SECOND);
+  await life.restart(10 * MINUTE);
+  await life.pass(29 * SECOND);
+  t.equal(life.statusOf("a"), "starting");
+  await life.pass(2 * SECOND);
+  const { state } = life.daemon.dispatcher;
+  t.match(state.sessions.byId.get(state.sessions.byTask.get("a")?.at(-1) ?? ""), {
+    outcome: { status: "failed", error: { code: "START_TIMED_OUT", message: /30 s/ } },
+  });
+});
+
 t.test("stopped, it looks no more", async (t) => {
   const life = new Life();
   await life.must(createTask({ id: "a", title: "a", assignee: "copilot" }));

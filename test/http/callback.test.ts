@@ -269,6 +269,7 @@ t.test("a session that left for the archive is still known", async (t) => {
     deadlineAt: 2,
     timeoutMs: 1,
     stallTimeoutMs: 0,
+    startTimeoutMs: 0,
     exitGraceMs: 0,
     files: [],
     workspace: null,

@@ -42,6 +42,7 @@ export function testAgent(name: string, changes: Partial<Agent> = {}): Agent {
     bestFor: ["coding"],
     timeoutMs: 60_000,
     stallTimeoutMs: 0,
+    startTimeoutMs: 0,
     claimTimeoutMs: 10_000,
     exitGraceMs: 1000,
     account: null,

@@ -73,7 +73,8 @@ function newSession(context: Context, task: Task, agent: Agent): StartingSession
     startedAt: context.now,
     // A spawn's own time begins with its claim; until then it may be handed out HANDOUTS_MAX times.
     deadlineAt: context.now + timeoutMs + (handedOut ? HANDOUTS_MAX * agent.claimTimeoutMs : 0),
-    stallTimeoutMs: agent.stallTimeoutMs,
+    stallTimeoutMs: task.stallTimeoutMs ?? agent.stallTimeoutMs,
+    startTimeoutMs: task.startTimeoutMs ?? agent.startTimeoutMs,
     timeoutMs,
     exitGraceMs: agent.exitGraceMs,
     files: task.files,

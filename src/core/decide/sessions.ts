@@ -70,7 +70,13 @@ function expiry(session: ActiveSession, lastSignAt: number, spawnsExpireFrom: nu
       error: { code: "TIMED_OUT", message: `it ran longer than its ${Math.round(session.timeoutMs / 1000)} s` },
     };
   }
-  if (session.stallTimeoutMs > 0 && session.status === "running" && lastSignAt + session.stallTimeoutMs <= now) {
+  // Of the time in which nobody looked whether it had begun, none counts: a sign was noted when that began.
+  const isOver = (limitMs: number) => limitMs > 0 && lastSignAt + limitMs <= now;
+  if (session.status === "starting" && isOver(session.startTimeoutMs)) {
+    const message = `its program did not begin within ${Math.round(session.startTimeoutMs / 1000)} s`;
+    return { status: "failed", error: { code: "START_TIMED_OUT", message } };
+  }
+  if (session.status === "running" && isOver(session.stallTimeoutMs)) {
     const message = `no output or sign for ${Math.round(session.stallTimeoutMs / 1000)} s`;
     return { status: "stalled", error: { code: "STALLED", message } };
   }

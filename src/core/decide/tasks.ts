@@ -38,6 +38,8 @@ export function createTask(input: NewTask): Command<Task> {
       requiresReview: input.requiresReview ?? false,
       maxAttempts: input.maxAttempts ?? null,
       timeoutMs: input.timeoutMs ?? null,
+      stallTimeoutMs: input.stallTimeoutMs ?? null,
+      startTimeoutMs: input.startTimeoutMs ?? null,
       attempts: 0,
       retryAt: null,
       hold: input.hold ?? null,

@@ -37,6 +37,7 @@ t.test("a dispatch starts sessions with everything that they need, and their loc
       deadlineAt: now + MINUTE,
       timeoutMs: MINUTE,
       stallTimeoutMs: 5 * MINUTE,
+      startTimeoutMs: 0,
       exitGraceMs: 10_000,
       files: ["src/**"],
       workspace: "/w",
@@ -65,6 +66,14 @@ t.test("a dispatch starts sessions with everything that they need, and their loc
   for (const id of ["a", "b", "c"])
     t.match(world.task(id), { status: "in_progress", attempts: 1, version: 2, updatedAt: now });
   t.same(typesOf(world.execute(dispatch({}))), [], "what was started is not started again");
+});
+
+t.test("a task's own times take the place of its agent's", async (t) => {
+  const world = aWorld();
+  const own = { timeoutMs: 3000, stallTimeoutMs: 0, startTimeoutMs: 2000 };
+  world.must(createTask({ id: "t1", title: "a", assignee: "copilot", ...own }));
+  const { dispatched } = world.must(dispatch({}));
+  t.match(dispatched[0]?.session, { ...own, deadlineAt: START + 3000 });
 });
 
 t.test("a hand-out counts its times and starts its time afresh", async (t) => {

@@ -135,6 +135,23 @@ t.test("a spawn that is past its time gets a while to report after a start", asy
   t.same(typesOf(world.execute(expire(() => START, now))), ["session.settled", "session.ended"]);
 });
 
+t.test("a program that has not begun in time has failed, one that has is not ended by that clock", async (t) => {
+  for (const begins of [false, true]) {
+    const world = aRunningWorld({ startTimeoutMs: MINUTE, stallTimeoutMs: 0 });
+    world.pass(MINUTE - 1);
+    t.same(typesOf(tick(world, START)), []);
+    if (begins) world.must(runStarted(world.sessionId, RUN));
+    world.pass(1);
+    t.same(typesOf(tick(world, START)), begins ? [] : ["session.settled"], "what may still begin is stopped first");
+    if (begins) continue;
+    t.match(world.session(world.sessionId), {
+      status: "stopping",
+      outcome: { status: "failed", error: { code: "START_TIMED_OUT", message: /60 s/ } },
+    });
+    t.match(world.task("t1"), { status: "todo", attempts: 1, hold: null });
+  }
+});
+
 t.test("silence ends a running session whose output streams, not one that has yet to start", async (t) => {
   const world = aRunningWorld();
   world.pass(5 * MINUTE);
