@@ -3,6 +3,7 @@ import type { Agent } from "../../src/core/agent.ts";
 import type { Context } from "../../src/core/decision.ts";
 import type { Method } from "../../src/core/session.ts";
 import { Dispatcher } from "../../src/dispatcher/dispatcher.ts";
+import { StorageUnavailable } from "../../src/dispatcher/ports.ts";
 import { Signs } from "../../src/dispatcher/signs.ts";
 import { Supervisor } from "../../src/dispatcher/supervisor.ts";
 import { WakeUp } from "../../src/dispatcher/wake-up.ts";
@@ -27,6 +28,9 @@ export interface Daemon {
   readonly signs: Signs;
   /** What was logged as an error. */
   readonly errors: string[];
+  /** What was logged, as an error or a warning, and was not the disk's failure. */
+  readonly unexpected: string[];
+  readonly context: () => Context;
 }
 
 /** Agents of each kind, the local one with a second slot, so that most tasks find something that is busy. */
@@ -36,7 +40,7 @@ export const SIMULATED_AGENTS: ReadonlyMap<string, Agent> = new Map(
     agent,
   ]),
 );
-export const MAX_CONCURRENT = 5;
+export const MAX_CONCURRENT = 4;
 
 /** Opens what the disk has, and begins to supervise. */
 export function startDaemon(machine: Machine, { auto = false } = {}): Daemon {
@@ -44,9 +48,16 @@ export function startDaemon(machine: Machine, { auto = false } = {}): Daemon {
   const journal = disk.open();
   const signs = new Signs();
   const errors: string[] = [];
+  const unexpected: string[] = [];
+  const look = (facts: object, message: string) => {
+    if ("err" in facts && !(facts.err instanceof StorageUnavailable)) unexpected.push(`${message}: ${facts.err}`);
+  };
   const log = {
-    error: (_facts: object, message: string) => errors.push(message),
-    warn: () => {},
+    error: (facts: object, message: string) => {
+      errors.push(message);
+      look(facts, message);
+    },
+    warn: look,
     info: () => {},
   };
   const context = (): Context => ({
@@ -66,7 +77,7 @@ export function startDaemon(machine: Machine, { auto = false } = {}): Daemon {
     state: disk.replay(),
     context,
     rebuild: async () => disk.replay(),
-    reopen: () => journal.reopen(),
+    reopen: (state) => journal.reopen(state),
     log,
     pause: (ms) => new Promise((resolve) => void clock.after(ms, () => resolve())),
   });
@@ -100,7 +111,7 @@ export function startDaemon(machine: Machine, { auto = false } = {}): Daemon {
     log,
   });
   wakeUp.start();
-  return { dispatcher, supervisor, wakeUp, signs, errors };
+  return { dispatcher, supervisor, wakeUp, signs, errors, unexpected, context };
 }
 
 /** `kill -9`: nothing of it happens any more. What it was writing may be on disk, or some of it. */

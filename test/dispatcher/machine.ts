@@ -3,10 +3,9 @@
  * decided by the caller, so the same decisions give the same life.
  */
 import type { Event, StoredEvent } from "../../src/core/event.ts";
-import type { EndedSession, Method } from "../../src/core/session.ts";
-import { emptyState, type State } from "../../src/core/state.ts";
+import type { Cost, EndedSession, Method, Usage } from "../../src/core/session.ts";
+import type { State } from "../../src/core/state.ts";
 import type { Task } from "../../src/core/task.ts";
-import { transition } from "../../src/core/transition.ts";
 import type {
   AgentAdapter,
   Archive,
@@ -18,12 +17,18 @@ import type {
   RunSpec,
 } from "../../src/dispatcher/ports.ts";
 import { StorageUnavailable } from "../../src/dispatcher/ports.ts";
+import { replayed, StateFiles } from "./state-files.ts";
+
+interface Timer {
+  readonly at: number;
+  readonly callback: () => void;
+}
 
 /** Time stands still until it is moved on. */
 export class VirtualClock implements Clock {
   #wall: number;
   #monotonic = 0;
-  #timers: { readonly at: number; readonly callback: () => void }[] = [];
+  #timers: Timer[] = [];
 
   constructor(startAt: number) {
     this.#wall = startAt;
@@ -47,7 +52,10 @@ export class VirtualClock implements Clock {
 
   /** Runs the next timer that is due within so many ms, and says whether there was one; without one all of them pass. */
   step(ms: number): { readonly ran: boolean; readonly passed: number } {
-    const [next] = this.#timers.filter(({ at }) => at <= this.#monotonic + ms).sort((a, b) => a.at - b.at);
+    let next: Timer | undefined;
+    for (const timer of this.#timers) {
+      if (timer.at <= this.#monotonic + ms && (next === undefined || timer.at < next.at)) next = timer;
+    }
     const passed = next === undefined ? ms : Math.max(0, next.at - this.#monotonic);
     this.#monotonic += passed;
     this.#wall += passed;
@@ -76,22 +84,40 @@ export class VirtualClock implements Clock {
 
 interface Waiting {
   readonly events: readonly Event[];
+  readonly text: string;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
 
-/** The journal's disk: what is `stored` is there after any crash. */
+/** Whoever wants to know what becomes of the journal. */
+export interface DiskWatcher {
+  /** Handed over to be written. */
+  appended(events: readonly Event[]): void;
+  stored(event: StoredEvent): void;
+  /** Nothing waits any more: `stored` is all there is. */
+  dropped(stored: readonly StoredEvent[]): void;
+}
+
+/** The disk of the journal and the state files: what is `stored` is there after any crash. */
 export class VirtualDisk {
   readonly stored: StoredEvent[] = [];
+  readonly files = new StateFiles();
+  /** Sessions whose start is on disk. */
+  readonly started = new Set<string>();
+  watcher: DiskWatcher = { appended() {}, stored() {}, dropped() {} };
   /** Takes nothing. */
   full = false;
   #waiting: Waiting[] = [];
+  /** The event that was handed over last, stored or not. */
+  #newest: Event | null = null;
+  readonly #durable = new WeakSet<Event>();
 
   /** A journal for one life of the daemon. */
-  open(): Journal & { reopen(): Promise<void> } {
+  open(): Journal & { reopen(state: State): Promise<void> } {
     let broken = false;
     let next = this.stored.length + 1;
     this.#waiting = [];
+    this.#newest = null;
     const disk = this;
     return {
       get lastSeq() {
@@ -101,19 +127,24 @@ export class VirtualDisk {
         if (broken) return Promise.reject(new StorageUnavailable("its disk failed"));
         if (expectedSeq !== next) return Promise.reject(new Error(`append at ${expectedSeq}, the next is ${next}`));
         next += events.length;
+        const text = JSON.stringify(events);
+        disk.#newest = events.at(-1) ?? disk.#newest;
+        disk.watcher.appended(events);
         return new Promise((resolve, reject) => {
           const refuse = (error: Error) => {
             broken = true;
             reject(error);
           };
-          disk.#waiting.push({ events: structuredClone(events) as readonly Event[], resolve, reject: refuse });
+          disk.#waiting.push({ events, text, resolve, reject: refuse });
         });
       },
       async *read(fromSeq) {
         yield* disk.stored.slice(fromSeq - 1);
       },
-      async reopen() {
+      async reopen(state) {
         if (disk.full) throw new StorageUnavailable("still full");
+        // The state files that take the failed segment's place.
+        disk.files.writeAll(state);
         broken = false;
         next = disk.stored.length + 1;
       },
@@ -131,10 +162,12 @@ export class VirtualDisk {
     this.#waiting = [];
     if (!this.full) {
       for (const one of waiting) this.#store(one);
+      this.files.committed(this.stored.length);
       for (const one of waiting) one.resolve();
       return;
     }
     for (const one of waiting.slice(0, keptOfFailed)) this.#store(one);
+    this.#drop();
     for (const one of waiting) one.reject(new StorageUnavailable("the disk is full"));
   }
 
@@ -142,27 +175,38 @@ export class VirtualDisk {
   crash(kept: number): void {
     for (const one of this.#waiting.slice(0, kept)) this.#store(one);
     this.#waiting = [];
+    this.#drop();
   }
 
   get waiting(): number {
     return this.#waiting.length;
   }
 
-  has(isWanted: (event: Event) => boolean): boolean {
-    return this.stored.some(({ event }) => isWanted(event));
+  /** Whether all that was handed over up to this moment is on disk, asked later. */
+  mark(): () => boolean {
+    const newest = this.#newest;
+    return () => newest === null || this.#durable.has(newest);
   }
 
   /** The state as a start reads it. */
   replay(): State {
-    const state = emptyState();
-    for (const stored of this.stored) transition(state, structuredClone(stored));
-    return state;
+    return replayed(this.files.current(), this.stored);
   }
 
-  #store({ events }: Waiting): void {
+  #drop(): void {
+    this.#newest = null;
+    this.files.dropped();
+    this.watcher.dropped(this.stored);
+  }
+
+  #store({ events, text }: Waiting): void {
+    for (const event of events) this.#durable.add(event);
     // Through text, as on a real disk.
-    for (const event of events) {
-      this.stored.push({ seq: this.stored.length + 1, event: JSON.parse(JSON.stringify(event)) as Event });
+    for (const event of JSON.parse(text) as Event[]) {
+      const stored = { seq: this.stored.length + 1, event };
+      this.stored.push(stored);
+      if (event.type === "session.started") this.started.add(event.session.id);
+      this.watcher.stored(stored);
     }
   }
 }
@@ -191,6 +235,8 @@ export interface Behaviour {
   readonly ms: number;
   /** Output comes so often; 0 = never. */
   readonly outputEveryMs: number;
+  /** What its output says of its use at the end. */
+  readonly usage?: Usage | undefined;
 }
 
 interface Program {
@@ -219,6 +265,7 @@ export class Host {
   readonly #clock: Clock;
   readonly #disk: VirtualDisk;
   readonly #choose: () => Behaviour;
+  readonly #living = new Set<Program>();
   #followers = new Map<string, Follower>();
 
   constructor(clock: Clock, disk: VirtualDisk, choose: () => Behaviour) {
@@ -228,7 +275,11 @@ export class Host {
   }
 
   get living(): readonly Program[] {
-    return [...this.programs.values()].filter(({ end }) => end === null);
+    return [...this.#living];
+  }
+
+  get followed(): number {
+    return this.#followers.size;
   }
 
   /** The adapter of one life of the daemon. */
@@ -244,7 +295,7 @@ export class Host {
   /** What the programs do by themselves up to now, and what of it a daemon that lives is told. */
   move(): void {
     const now = this.#clock.monotonic();
-    for (const program of this.living) {
+    for (const program of this.#living) {
       const { behaviour, startedAt, stopAt, limitMs } = program;
       if (behaviour.outputEveryMs > 0) program.outputs = Math.floor((now - startedAt) / behaviour.outputEveryMs);
       if (stopAt !== null && now >= stopAt) program.end = ended("failed", "STOPPED", "SIGTERM");
@@ -252,9 +303,10 @@ export class Host {
       else if (behaviour.kind !== "hangs" && behaviour.kind !== "idles" && now >= startedAt + behaviour.ms) {
         program.end =
           behaviour.kind === "succeeds"
-            ? { exit: { exitCode: 0 }, outcome: { status: "completed", result: "done" }, cost: UNKNOWN }
-            : ended("failed", "EXIT_STATUS");
+            ? { exit: { exitCode: 0 }, outcome: { status: "completed", result: "done" }, ...worth(behaviour) }
+            : { ...ended("failed", "EXIT_STATUS"), ...worth(behaviour) };
       }
+      if (program.end !== null) this.#living.delete(program);
     }
     for (const [id, follower] of this.#followers) this.#tell(id, follower);
   }
@@ -266,7 +318,8 @@ export class Host {
 
   /** All programs are gone with the machine's memory, and their wrappers, which could have said how they ended. */
   reboot(): void {
-    for (const program of this.living) program.end = ended("lost", "RUN_LOST");
+    for (const program of this.#living) program.end = ended("lost", "RUN_LOST");
+    this.#living.clear();
   }
 
   #open(spec: RunSpec, listener: RunListener): Run {
@@ -289,14 +342,16 @@ export class Host {
     const other = this.living.find((program) => program.spec.taskId === spec.taskId);
     if (other !== undefined)
       this.wrong.push(`${spec.taskId} runs twice at once: ${other.spec.sessionId} and ${spec.sessionId}`);
-    if (!this.#disk.has((event) => event.type === "session.started" && event.session.id === spec.sessionId))
+    if (!this.#disk.started.has(spec.sessionId))
       this.wrong.push(`${spec.sessionId} runs, and its start is not on disk`);
     const limitMs = spec.deadlineAt - this.#clock.now();
     let end: RunEnd | null = null;
     if (behaviour.kind === "refuses") end = ended("failed", "NOT_INSTALLED");
     else if (limitMs <= 0) end = ended("timed_out", "TIMED_OUT");
     const startedAt = this.#clock.monotonic();
-    this.programs.set(spec.sessionId, { spec, behaviour, startedAt, limitMs, stopAt: null, end, outputs: 0 });
+    const program = { spec, behaviour, startedAt, limitMs, stopAt: null, end, outputs: 0 };
+    this.programs.set(spec.sessionId, program);
+    if (end === null) this.#living.add(program);
   }
 
   #tell(id: string, follower: Follower): void {
@@ -319,7 +374,12 @@ export class Host {
 
 /** TERM is obeyed within this time. */
 const GRACE_MS = 10_000;
-const UNKNOWN = { usd: null, basis: "unknown" } as const;
+const UNKNOWN: Cost = { usd: null, basis: "unknown" };
+
+function worth({ usage }: Behaviour): Pick<RunEnd, "usage" | "cost"> {
+  const usd = usage?.costUsd;
+  return { usage, cost: usd === undefined ? UNKNOWN : { usd, basis: "measured" } };
+}
 
 function ended(status: "failed" | "timed_out" | "lost", code: string, signal?: string): RunEnd {
   return {
