@@ -13,6 +13,7 @@ import { flow } from "./measures/flow.ts";
 import { history } from "./measures/history.ts";
 import { loopDelay } from "./measures/loop-delay.ts";
 import { memory } from "./measures/memory.ts";
+import { runs } from "./measures/runs.ts";
 import { start } from "./measures/start.ts";
 import { status } from "./measures/status.ts";
 import { writes } from "./measures/writes.ts";
@@ -29,6 +30,7 @@ const MEASURES = {
   flow,
   "loop-delay": loopDelay,
   history,
+  runs,
 };
 type Name = keyof typeof MEASURES;
 

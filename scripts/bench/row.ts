@@ -1,7 +1,7 @@
 /** One line of the table: a figure, what it is held against, and what it should reach. */
 import type { Sample } from "./sample.ts";
 
-export type Unit = "/s" | "ms" | "MB";
+export type Unit = "/s" | "ms" | "MB" | "%";
 
 export interface Target {
   /** The figure itself, the figure divided by the reference, or the figure less the reference. */

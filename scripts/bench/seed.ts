@@ -20,15 +20,16 @@ const log = pino({ level: "silent" });
 export interface Settings {
   /** Started by a dispatch instead of being handed out. */
   readonly program?: readonly string[];
+  readonly killGraceMs?: number;
 }
 
 /** A data directory with the bench's settings and nothing else in it. */
-export function emptyDirectory(path: string, { program }: Settings = {}): void {
+export function emptyDirectory(path: string, { program, killGraceMs }: Settings = {}): void {
   mkdirSync(path, { recursive: true });
   const worker =
     program === undefined
       ? { adapter: "spawn", via: "heartbeat" }
-      : { adapter: "cli", command: program, output: "text" };
+      : { adapter: "cli", command: program, output: "text", ...(killGraceMs === undefined ? {} : { killGraceMs }) };
   const settings = {
     dispatch: { maxConcurrent: 100_000 },
     agents: {

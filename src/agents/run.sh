@@ -148,7 +148,8 @@ jr_guard() {
     kill -0 "$$" || exit 0
     sleep 1
   done
-  jr_signal_run TERM
+  # What left the group gets its TERM from the wrapper when the program has ended, but no more time than the program had.
+  kill -TERM "-$jr_pid"
   sleep "$jr_grace" &
   [ -n "$jr_over" ] || wait "$!"
   kill -KILL "$!"
@@ -159,9 +160,15 @@ jr_guard() {
 # The program's pid: the other child of the wrapper. That is a shell where job control made the group; then the record
 # counts, which the program may have changed.
 jr_find_program() {
-  jr_pid=$({ ps -A -o pid= -o ppid= || ps -o pid,ppid; } | while read -r jr_child jr_parent; do
-    [ "$jr_parent" != "$$" ] || [ "$jr_child" = "$jr_self" ] || echo "$jr_child"
-  done)
+  if [ -r "/proc/$$/task/$$/children" ]; then
+    read -r jr_children <"/proc/$$/task/$$/children"
+    jr_pid=
+    for jr_child in $jr_children; do [ "$jr_child" = "$jr_self" ] || jr_pid=$jr_child; done
+  else
+    jr_pid=$({ ps -A -o pid= -o ppid= || ps -o pid,ppid; } | while read -r jr_child jr_parent; do
+      [ "$jr_parent" != "$$" ] || [ "$jr_child" = "$jr_self" ] || echo "$jr_child"
+    done)
+  fi
   jr_is_pid "$jr_pid" && kill -0 "-$jr_pid" && return
   jr_read_pid
   [ -n "$jr_pid" ] && kill -0 "-$jr_pid"
@@ -212,7 +219,7 @@ jr_signal_run() {
   for jr_stray in $jr_strays; do kill "-$1" "$jr_stray" 2>/dev/null; done
 }
 
-# The pids of the run outside the program's group: what is in its cgroup, and what carries its mark. What this user may not
+# The pids of the run outside the program's group: what is in its cgroup, or else what carries its mark. What this user may not
 # look into is not his, and this wrapper's own processes, which carry the mark because it came to them, are all in one group.
 jr_find_strays() {
   jr_strays=
@@ -224,7 +231,10 @@ jr_find_strays() {
 }
 
 jr_list_strays() {
-  [ -z "$jr_cgroup" ] || cat "$jr_cgroup/cgroup.procs"
+  if [ -n "$jr_cgroup" ]; then
+    cat "$jr_cgroup/cgroup.procs"
+    return
+  fi
   [ -n "$jr_mark" ] || return 0
   if [ -r /proc/self/environ ]; then
     for jr_file in $(grep -lF "JARVIS_RUN_MARK=$jr_mark" /proc/[0-9]*/environ); do
