@@ -4,6 +4,7 @@ import { join } from "node:path";
 import t from "tap";
 import { createCliAdapter } from "../../src/agents/cli.ts";
 import { LocalRun } from "../../src/agents/local/run.ts";
+import type { Seal } from "../../src/agents/local/seal.ts";
 import { startWrapper } from "../../src/agents/local/start-wrapper.ts";
 import { prepareRunDirectory, readRunRecord, runDirectory } from "../../src/agents/run-directory.ts";
 import type { RunEnd } from "../../src/dispatcher/ports.ts";
@@ -102,6 +103,34 @@ t.test(
     t.match((await after.ended).outcome, { status: "failed", error: { code: "OUTPUT_LIMIT" } });
   },
 );
+
+t.test("a run of another boot of the machine is lost, whoever has its pids by now", { buffered: true }, async (t) => {
+  for (const known of ["all of its processes", "only that it was to be started"]) {
+    const { context, agent, dataDirectory } = testAgents((cleanUp) => t.teardown(cleanUp), { adapter: "cli" });
+    // By its mark it would be found all the same.
+    const spec = newSpec(agent(["sh", "-c", "while :; do sleep 1000; done"], { leftovers: "report" }));
+    const first = createCliAdapter(context);
+    const before = openSession(first, spec);
+    const { pid } = await before.started;
+    const directory = runDirectory(dataDirectory, spec.sessionId);
+    await until("its records are there", () => readRunRecord(directory).processes !== null);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await before.run.detach();
+    await first.close();
+    const seal = JSON.parse(readFileSync(`${directory}.begun`, "utf8")) as Seal;
+    const processes = known.startsWith("all") ? {} : { wrapper: null, guard: null, program: null };
+    if (!known.startsWith("all")) rmSync(directory, { recursive: true });
+    writeFileSync(`${directory}.begun`, JSON.stringify({ ...seal, ...processes, boot: "another" }));
+
+    const second = createCliAdapter(context);
+    t.teardown(() => second.close());
+    const { outcome } = await runToEnd(second, { ...spec, deadlineAt: Date.now() + 60_000 });
+    t.match(outcome, { status: "lost", error: { code: "RUN_LOST", message: /the machine was restarted/ } }, known);
+    t.ok(isRunning(pid), "in another boot its pids would be somebody else's");
+    process.kill(-pid, "SIGKILL");
+    await until("all of it is gone", () => !isRunning(seal.wrapper?.pid ?? 0));
+  }
+});
 
 t.test("a wrapper that a daemon started just before it died is found, though a second one was started", async (t) => {
   const { context, dataDirectory } = testAgents((cleanUp) => t.teardown(cleanUp), { adapter: "cli" });

@@ -48,34 +48,35 @@ export class RunProcesses {
   /** `thoroughly`: also when the pid is another process's by now. */
   isWrapperAlive(thoroughly: boolean): boolean {
     const { wrapper } = this.#seal;
-    return wrapper !== null && (thoroughly ? isAlive(wrapper) : isPidTaken(wrapper.pid));
+    if (wrapper === null || this.isOfAnotherBoot) return false;
+    return thoroughly ? isAlive(wrapper) : isPidTaken(wrapper.pid);
   }
 
   killWrapper(): void {
     const { wrapper } = this.#seal;
-    if (wrapper !== null && isAlive(wrapper)) signal(wrapper.pid, "SIGKILL");
+    if (wrapper !== null && this.isWrapperAlive(true)) signal(wrapper.pid, "SIGKILL");
   }
 
   isGuardAlive(): boolean {
     const { guard } = this.#seal;
-    return guard !== null && isAlive(guard);
+    return guard !== null && !this.isOfAnotherBoot && isAlive(guard);
   }
 
   /** True where there was a guard to tell that the run is to be stopped. */
   stopByGuard(): boolean {
     const { guard } = this.#seal;
-    return guard !== null && isAlive(guard) && signal(guard.pid, "SIGTERM");
+    return guard !== null && this.isGuardAlive() && signal(guard.pid, "SIGTERM");
   }
 
   killGuard(): void {
     const { guard } = this.#seal;
-    if (guard !== null && isAlive(guard)) signal(guard.pid, "SIGKILL");
+    if (guard !== null && this.isGuardAlive()) signal(guard.pid, "SIGKILL");
   }
 
   /** There is nothing left to guard. */
   dismissGuard(): void {
     const { guard } = this.#seal;
-    if (guard === null || !isAlive(guard)) return;
+    if (guard === null || !this.isGuardAlive()) return;
     signal(guard.pid, "SIGUSR1");
     // It may be frozen.
     signal(guard.pid, "SIGCONT");
@@ -89,7 +90,7 @@ export class RunProcesses {
   /** True when the group of that number lives and is this run's: a number is used again only when the whole group is gone. */
   isGroupAlive(): boolean {
     const { program } = this.#seal;
-    if (program === null || program.boot !== bootId()) return false;
+    if (program === null || this.isOfAnotherBoot) return false;
     if (isAlive(program)) return true;
     // A zombie keeps the number for the group.
     return identify(program.pid) === null && isGroupAlive(program.pid);
@@ -101,10 +102,11 @@ export class RunProcesses {
     return program !== null && isPidTaken(program.pid);
   }
 
-  /** Since it was started the machine was. */
+  /** The machine was restarted since: nothing of it lives, whoever has its pids by now. */
   get isOfAnotherBoot(): boolean {
-    const { program } = this.#seal;
-    return program !== null && program.boot !== bootId();
+    const { boot, program } = this.#seal;
+    const then = boot ?? program?.boot;
+    return then !== undefined && then !== bootId();
   }
 
   #learn(found: Partial<Processes>): void {

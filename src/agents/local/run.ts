@@ -17,6 +17,7 @@ import {
 import { endOfRun, failedRun, lateRun, lostRun } from "../run-end.ts";
 import type { ExitRecord, RunRecord } from "../run-records.ts";
 import { BEGUN_BEFORE } from "../wrapper.ts";
+import { bootId } from "./processes.ts";
 import { RunProcesses } from "./run-processes.ts";
 import { EMPTY_SEAL, makeSeal, readSeal } from "./seal.ts";
 import { startWrapper, sweepRun, type WrapperStart } from "./start-wrapper.ts";
@@ -138,7 +139,7 @@ export class LocalRun implements Run {
       this.#processes.take(seal);
       this.#limits = seal.limits ?? null;
       // One that names no process is of a daemon that died before it knew of any: then `begun` decides, as it does for wrappers.
-      if (seal.wrapper !== null || seal.program !== null) return true;
+      if (seal.wrapper !== null || seal.program !== null || this.#processes.isOfAnotherBoot) return true;
     }
     const { begun, exit } = readRunRecord(this.#directory);
     return begun || exit !== null;
@@ -163,7 +164,7 @@ export class LocalRun implements Run {
     const limits = { killGraceMs, maxOutputBytes, leftovers };
     this.#limits = limits;
     const { mark } = prepareRunDirectory(directory, spec.prompt, { agent: spec.agent, ...limits });
-    const seal = { ...EMPTY_SEAL, limits, mark };
+    const seal = { ...EMPTY_SEAL, limits, mark, boot: bootId() };
     this.#processes.take(seal);
     // Whoever makes it starts the run: what comes after it is never done twice.
     if (!makeSeal(directory, seal) && this.#wasMade()) return this.#follow();
@@ -268,9 +269,9 @@ export class LocalRun implements Run {
     }
     if (this.#unreadableSince !== null && now - this.#unreadableSince < UNREADABLE_MS) return;
     this.#processes.dismissGuard();
-    if (!this.#record.begun && this.#processes.seal.program === null)
-      return this.#end(failedRun({ code: "START_FAILED", message: "the wrapper ended before it began the run" }));
     const restarted = this.#processes.isOfAnotherBoot;
+    if (!restarted && !this.#record.begun && this.#processes.seal.program === null)
+      return this.#end(failedRun({ code: "START_FAILED", message: "the wrapper ended before it began the run" }));
     const why = restarted ? "the machine was restarted" : "its wrapper was killed, and nothing of it runs any more";
     void this.#sweep().then(() => this.#end(lostRun("RUN_LOST", `how it ended is not known: ${why}`)));
   }

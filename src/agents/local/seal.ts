@@ -9,6 +9,8 @@ import type { ProcessIdentity, ProgramRecord } from "../run-records.ts";
 export interface Seal {
   readonly limits?: RunLimits | undefined;
   readonly mark?: string | undefined;
+  /** The boot of the machine that it was made in: pids mean nothing in another one. */
+  readonly boot?: string | undefined;
   readonly wrapper: ProcessIdentity | null;
   readonly guard: ProcessIdentity | null;
   readonly program: ProgramRecord | null;
