@@ -3,10 +3,11 @@ import { NOT_DISPATCHABLE_AGENTS } from "../config/defaults.ts";
 import type { AgentSettings, Config } from "../config/schema.ts";
 import type { Agent, Unavailability } from "../core/agent.ts";
 import type { Method } from "../core/session.ts";
-import type { AgentAdapter, Clock } from "../dispatcher/ports.ts";
+import type { AgentAdapter, Clock, Finding } from "../dispatcher/ports.ts";
 import type { AdapterContext } from "./adapter-context.ts";
 import { toSentence } from "./agent-problem.ts";
 import { createCliAdapter } from "./cli.ts";
+import { problemOf } from "./findings.ts";
 import { findMissing } from "./local/check.ts";
 import { createSpawnAdapter } from "./spawn.ts";
 import { createSshAdapter, findMissingKey } from "./ssh.ts";
@@ -29,6 +30,8 @@ export interface Registry {
   readonly version: number;
   /** Tries it; `null` = it can be reached and its program is there. */
   check(name: string): Promise<string | null>;
+  /** Tries it, and tells all that was found. */
+  inspect(name: string): Promise<readonly Finding[]>;
   /** `null`: it is gone from the config, or has no run of ours. */
   adapterFor(name: string): AgentAdapter | null;
   /** For a session that has a run: how it was started counts, whatever the config says of its agent by now. */
@@ -67,6 +70,7 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
       return version;
     },
     check,
+    inspect,
     adapterFor,
     adapterOf: (method) => (method === "sessions_spawn" ? null : adapters[method]),
     reload(next) {
@@ -84,10 +88,16 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
   };
 
   async function check(name: string): Promise<string | null> {
+    return problemOf(await inspect(name));
+  }
+
+  async function inspect(name: string): Promise<readonly Finding[]> {
     const adapter = adapterFor(name);
-    if (adapter === null) return byName.has(name) ? null : `no agent is called ${name}`;
-    note(name, await adapter.check(name));
-    return found.get(name)?.reason ?? null;
+    if (adapter === null && byName.has(name)) return [];
+    if (adapter === null) return [{ about: "config", state: "fail", message: `no agent is called ${name}` }];
+    const findings = (await adapter.inspect(name)).map((one) => ({ ...one, message: toSentence(one.message) }));
+    note(name, problemOf(findings));
+    return findings;
   }
 
   function adapterFor(name: string): AgentAdapter | null {

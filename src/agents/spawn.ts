@@ -8,8 +8,10 @@ import { createLocalAdapter } from "./local/adapter.ts";
 
 export function createSpawnAdapter(context: AdapterContext): AgentAdapter {
   const local = createLocalAdapter("spawn", context);
+  const isHandedOut = (agent: string) => agentSettings(context, agent).via === "heartbeat";
   return {
     ...local,
-    check: async (agent) => (agentSettings(context, agent).via === "heartbeat" ? null : local.check(agent)),
+    check: async (agent) => (isHandedOut(agent) ? null : local.check(agent)),
+    inspect: async (agent) => (isHandedOut(agent) ? [] : local.inspect(agent)),
   };
 }

@@ -1,10 +1,11 @@
 /** The `ssh` adapter: a program on another machine, run to its end there, whatever becomes of the connection. */
 import { accessSync, constants } from "node:fs";
-import type { AgentAdapter, RunListener, RunSpec } from "../dispatcher/ports.ts";
+import type { AgentAdapter, Finding, RunListener, RunSpec } from "../dispatcher/ports.ts";
 import { type AdapterContext, agentSettings, reporting } from "./adapter-context.ts";
-import { AgentProblem } from "./agent-problem.ts";
+import { AgentProblem, hostWords } from "./agent-problem.ts";
 import { commandTemplate, fillIn } from "./command.ts";
 import { remoteEnvironment } from "./environment.ts";
+import { clockFinding, diskFinding, problemOf } from "./findings.ts";
 import { expandHome } from "./paths.ts";
 import { workFolder } from "./run-directory.ts";
 import { noKey } from "./ssh/credentials.ts";
@@ -24,7 +25,8 @@ export function createSshAdapter(context: AdapterContext): AgentAdapter {
   return {
     method: "ssh",
     open: (spec, listener) => openRun(context, hostOf, spec, reporting(context, spec.agent, listener)),
-    check: (agent) => checkAgent(context, hostOf, agent),
+    check: async (agent) => problemOf(await inspectHost(context, hostOf, agent)),
+    inspect: (agent) => inspectHost(context, hostOf, agent),
     close: async () => {
       await Promise.all([...hosts.values()].map((host) => host.close()));
       hosts.clear();
@@ -80,20 +82,43 @@ function planRun(context: AdapterContext, spec: RunSpec, target: SshTarget, home
   };
 }
 
-async function checkAgent(context: AdapterContext, hostOf: HostOf, agent: string): Promise<string | null> {
+async function inspectHost(context: AdapterContext, hostOf: HostOf, agent: string): Promise<readonly Finding[]> {
   try {
     const settings = agentSettings(context, agent);
     const [program] = commandTemplate(settings, settings.model ?? null);
     const { target } = remoteSettings(context, agent);
-    const isThere = await hostOf(target).has(program, settings.env["PATH"] ?? "");
-    // A relative one starts in the workspace, which every task brings along.
-    if (isThere || (program.includes("/") && !program.startsWith("/"))) return null;
-    const where = program.startsWith("/") ? "there" : "on the PATH of its agent there";
-    return `${targetName(target)} can be reached, but ${program} is not ${where}: install it, give its absolute path in "command", or set PATH in the agent's "env"`;
+    const name = targetName(target);
+    // A command of the user's own may take --version for work; a known program does not.
+    const isKnown = settings.command === undefined && settings.preset !== undefined;
+    const found = await hostOf(target).inspect({ program, path: settings.env["PATH"] ?? "", asksVersion: isKnown });
+    return [
+      { about: "connection", state: "ok", message: `${name} can be reached, is the host that it says, and let us in` },
+      programFinding(name, program, found.isThere),
+      ...(isKnown && found.isThere ? [versionFinding(program, found.version)] : []),
+      diskFinding(`${target.runDirectory} on ${target.host}`, found.freeBytes),
+      clockFinding(found.clockOffMs, found.askedMs),
+    ];
   } catch (error) {
-    if (error instanceof AgentProblem) return error.message;
+    if (error instanceof AgentProblem) return [{ about: "connection", state: "fail", message: error.message }];
     throw error;
   }
+}
+
+function programFinding(host: string, program: string, isThere: boolean): Finding {
+  const about = "program";
+  if (isThere) return { about, state: "ok", message: `${program} is there` };
+  // A relative one starts in the workspace, which every task brings along.
+  if (program.includes("/") && !program.startsWith("/"))
+    return { about, state: "ok", message: `${program} is looked for in each task's workspace` };
+  const where = program.startsWith("/") ? "there" : "on the PATH of its agent there";
+  const message = `${host} can be reached, but ${program} is not ${where}: install it, give its absolute path in "command", or set PATH in the agent's "env"`;
+  return { about, state: "fail", message };
+}
+
+function versionFinding(program: string, version: string | null): Finding {
+  const about = "version";
+  if (version !== null) return { about, state: "ok", message: hostWords(version) };
+  return { about, state: "fail", message: `${program} is there, but "${program} --version" fails` };
 }
 
 /** What can be seen without connecting; `null` = nothing is missing. */

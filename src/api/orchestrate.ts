@@ -48,7 +48,19 @@ export type Agent = Static<typeof Agent>;
 export const AgentQuery = Type.Object(Page, closed);
 export const AgentList = Type.Object({ agents: Type.Array(Agent), nextCursor: NextCursor });
 export const AgentPause = Type.Object({ reason: Type.Optional(Type.String({ minLength: 1, maxLength: 500 })) }, closed);
-export const AgentCheck = Type.Object({ agent: Name, ok: Type.Boolean(), message: Type.String() });
+export const AgentCheck = Type.Object({
+  agent: Name,
+  ok: Type.Boolean(),
+  message: Type.String(),
+  findings: Type.Array(
+    Type.Object({
+      about: Type.String({ description: "connection, program, version, disk, clock" }),
+      state: OneOf(["ok", "warn", "fail"]),
+      message: Type.String(),
+    }),
+    { description: "all that was looked at" },
+  ),
+});
 
 export const Counts = Type.Object({
   dispatched: Type.Integer(),

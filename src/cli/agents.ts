@@ -63,6 +63,8 @@ async function check(context: Context, name: string, options: JsonOption): Promi
   if (!answer.ok) context.exitCode = EXIT.failure;
   if (options.json) return printJson(context, answer);
   context.terminal.print(oneLine(`${answer.agent}: ${answer.message}`));
+  for (const { about, state, message } of answer.findings ?? [])
+    context.terminal.print(`  ${state.padEnd(4)}  ${oneLine(about).padEnd(10)}  ${oneLine(message)}`);
 }
 
 const STYLES: Partial<Record<Agent["availability"], Style>> = {

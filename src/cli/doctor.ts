@@ -103,19 +103,26 @@ async function checkDaemon(context: Context): Promise<Finding[]> {
     const checks = agents.filter(({ availability }) => availability !== "not_dispatchable");
     return [
       { about, state, message: `${client.url}: ${status}` },
-      ...(await Promise.all(checks.map(({ agent }) => checkAgent(client, agent)))),
+      ...(await Promise.all(checks.map(({ agent }) => checkAgent(client, agent)))).flat(),
     ];
   } catch (error) {
     return [{ about, state: "fail", message: describeFailure(error).text.replace(/^error: /, "") }];
   }
 }
 
-async function checkAgent(client: Client, agent: string): Promise<Finding> {
+/** The answer, and what stands out of what was looked at. */
+async function checkAgent(client: Client, agent: string): Promise<readonly Finding[]> {
   try {
-    const { ok, message } = await client.check(agent);
-    return { about: agent, state: ok ? "ok" : "warn", message: oneLine(message) };
+    const { ok, message, findings = [] } = await client.check(agent);
+    const details = findings.filter(({ about, state }) => state === "warn" || about === "version");
+    return [
+      { about: agent, state: ok ? "ok" : "warn", message: oneLine(message) },
+      ...details.map(
+        (one): Finding => ({ about: agent, state: one.state === "ok" ? "ok" : "warn", message: oneLine(one.message) }),
+      ),
+    ];
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    return { about: agent, state: "warn", message: oneLine(error.message) };
+    return [{ about: agent, state: "warn", message: oneLine(error.message) }];
   }
 }

@@ -92,6 +92,16 @@ export interface Run {
   detach(): Promise<void>;
 }
 
+/** One thing that was looked at for an agent. */
+export interface Finding {
+  /** A word: `connection`, `program`, `version`, `disk`, `clock`. */
+  readonly about: string;
+  /** `fail`: nothing can be started. */
+  readonly state: "ok" | "warn" | "fail";
+  /** A sentence for the user; where it is not ok, it says what to do. */
+  readonly message: string;
+}
+
 /** The code for one way to reach agents. One adapter serves all agents of its kind. */
 export interface AgentAdapter {
   readonly method: Method;
@@ -103,6 +113,8 @@ export interface AgentAdapter {
   open(spec: RunSpec, listener: RunListener): Run;
   /** Can the agent be reached, is its program there; `null` = yes, else a sentence for the user that says what to do. */
   check(agent: string): Promise<string | null>;
+  /** Everything that was looked at to answer that, and what else is worth knowing before work is given to it. */
+  inspect(agent: string): Promise<readonly Finding[]>;
   /** Lets go of connections; runs stay. */
   close(): Promise<void>;
 }

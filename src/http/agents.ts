@@ -74,8 +74,10 @@ export function agentRoutes(app: App, services: Services, answers: Answers): voi
       const { name } = request.params;
       const agent = directory.agent(name);
       if (agent === undefined) throw new ProblemError(404, "AGENT_NOT_FOUND", `no agent is called ${name}`);
-      const problem = await directory.check(name);
-      const found = { agent: name, ok: problem === null, message: problem ?? allIsWell(agent) };
+      const findings = await directory.inspect(name);
+      const problem = findings.find(({ state }) => state === "fail");
+      const message = problem?.message ?? allIsWell(agent);
+      const found = { agent: name, ok: problem === undefined, message, findings: findings.map((one) => ({ ...one })) };
       return answers.run(
         request,
         reply,

@@ -6,7 +6,7 @@ import type { ActiveSession, EndedSession } from "../core/session.ts";
 import type { State } from "../core/state.ts";
 import type { Task } from "../core/task.ts";
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
-import type { Archive, Journal } from "../dispatcher/ports.ts";
+import type { Archive, Finding, Journal } from "../dispatcher/ports.ts";
 import type { Signs } from "../dispatcher/signs.ts";
 
 export interface ArchiveReader extends Archive {
@@ -30,8 +30,8 @@ export interface AgentDirectory {
   agents(): readonly Agent[];
   agent(name: string): Agent | undefined;
   unavailability(name: string): Unavailability | null;
-  /** `null` = it can be reached and its program is there; else a sentence for the user. */
-  check(name: string): Promise<string | null>;
+  /** Tries to reach it, and tells all that was found; nothing where there is nothing to try. */
+  inspect(name: string): Promise<readonly Finding[]>;
   /** Grows when an agent or its availability changes. */
   readonly version: number;
 }

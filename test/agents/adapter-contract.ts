@@ -495,6 +495,30 @@ export function adapterContract(t: Test, parts: ContractParts): void {
     t.equal(await adapter.check(agent(["sh"])), null);
   });
 
+  contract("what is looked at before work is given to an agent", async (t) => {
+    const { adapter, agent, workspaces } = setUp(t);
+    const there = await adapter.inspect(agent(["sh"]));
+    t.same(
+      there.map(({ about, state }) => `${about} ${state}`),
+      parts.remoteDirectory === undefined
+        ? ["program ok", "disk ok"]
+        : ["connection ok", "program ok", "disk ok", "clock ok"],
+    );
+    t.match(there.find(({ about }) => about === "disk")?.message, /has \d.* [GM]iB free$/);
+
+    const bin = join(workspaces, "bin");
+    mkdirSync(bin);
+    const known = agent(null, { preset: "gemini", env: { PATH: `${bin}:${process.env["PATH"]}` } });
+    const says = async (script: string) => {
+      writeFileSync(join(bin, "gemini"), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+      const version = (await adapter.inspect(known)).find(({ about }) => about === "version");
+      return [version?.state, version?.message];
+    };
+    t.same(await says("cat; echo 1.2.3; echo more"), ["ok", "1.2.3"]);
+    t.match(await says("echo no such library >&2; exit 1"), ["fail", /"gemini --version" fails/]);
+    t.match(await adapter.check(known), /"gemini --version" fails/);
+  });
+
   contract("commands that cannot be: they say why, and nothing is started", async (t) => {
     const { adapter, agent, context } = setUp(t);
     const long = "x".repeat(140_000);

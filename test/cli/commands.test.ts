@@ -864,7 +864,16 @@ t.test("doctor looks at config, data directory, daemon and agents", async (t) =>
       }),
     },
     "POST /api/agents/claude/check": {
-      json: { agent: "claude", ok: true, message: "it can be reached and its program is there" },
+      json: {
+        agent: "claude",
+        ok: true,
+        message: "it can be reached and its program is there",
+        findings: [
+          { about: "program", state: "ok", message: "claude is there" },
+          { about: "version", state: "ok", message: "2.0.1" },
+          { about: "clock", state: "warn", message: "its clock is 60 s behind ours" },
+        ],
+      },
     },
     "POST /api/agents/gemini/check": { json: { agent: "gemini", ok: false, message: "the host mac does not answer" } },
   });
@@ -879,6 +888,8 @@ t.test("doctor looks at config, data directory, daemon and agents", async (t) =>
 ok    data directory  DATA: yours, not in use
 ok    daemon          URL: ok
 ok    claude          it can be reached and its program is there
+ok    claude          2.0.1
+warn  claude          its clock is 60 s behind ours
 warn  gemini          the host mac does not answer
 `,
   );

@@ -288,6 +288,7 @@ export class Host {
       method,
       open: (spec, listener) => this.#open(spec, listener),
       check: async () => null,
+      inspect: async () => [],
       close: async () => {},
     };
   }

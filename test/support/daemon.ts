@@ -8,7 +8,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import type { Test } from "tap";
 import { isAlive, isGroupAlive, signal } from "../../src/agents/local/processes.ts";
 import { parseProgram, parseWrapper } from "../../src/agents/run-records.ts";
 import { Client } from "./client.ts";
@@ -33,6 +32,13 @@ export interface Exit {
 export interface StartOptions {
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** A program with its arguments that becomes the daemon, in the same process: `strace -D`, `setpriv`. */
+  readonly through?: readonly string[];
+}
+
+/** Who has it ended: a test, or whatever else begins one. */
+export interface Teardown {
+  teardown(handler: () => Promise<void>): unknown;
 }
 
 /** A data directory, and the daemons on it, one after the other or at once. */
@@ -42,7 +48,7 @@ export class Home {
   readonly data: string;
   readonly #processes = new Set<DaemonProcess>();
 
-  constructor(t: Test, config: object = {}) {
+  constructor(t: Teardown, config: object = {}) {
     this.directory = realpathSync(mkdtempSync(join(tmpdir(), "jarvis-test-")));
     this.data = join(this.directory, "data");
     mkdirSync(this.data);
@@ -73,8 +79,8 @@ export class Home {
   }
 
   /** A daemon that may still be starting, or never come up. */
-  launch({ args = ["--port", "0"], env = {} }: StartOptions = {}): DaemonProcess {
-    const daemon = new DaemonProcess(this.command(["serve", ...args], env));
+  launch({ args = ["--port", "0"], env = {}, through = [] }: StartOptions = {}): DaemonProcess {
+    const daemon = new DaemonProcess(this.command(["serve", ...args], env, through));
     this.#processes.add(daemon);
     void daemon.exited.then(() => this.#processes.delete(daemon));
     return daemon;
@@ -87,11 +93,16 @@ export class Home {
     return { ...(await ended(child)), ...(await output) };
   }
 
-  command(args: readonly string[], env: Readonly<Record<string, string>>): ChildProcess {
+  command(
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+    through: readonly string[] = [],
+  ): ChildProcess {
     // Not the environment of the test: its runner loads itself into every Node process through NODE_OPTIONS, which it puts
     // into each environment that is handed to spawn, too. With that, a start takes three times as long.
     const { PATH = "", HOME = "" } = process.env;
-    return spawn("/usr/bin/env", ["-u", "NODE_OPTIONS", process.execPath, COMMAND, ...args, "--data", this.data], {
+    const command = [...through, process.execPath, COMMAND, ...args, "--data", this.data];
+    return spawn("/usr/bin/env", ["-u", "NODE_OPTIONS", ...command], {
       cwd: this.directory,
       env: { PATH, HOME, LANG: "C.UTF-8", ...env },
       stdio: ["ignore", "pipe", "pipe"],

@@ -138,7 +138,13 @@ export async function testServer(options: TestServerOptions = {}) {
       agents: () => [...agents.values()],
       agent: (name) => agents.get(name),
       unavailability: (name) => knobs.unavailable.get(name) ?? null,
-      check: async (name) => knobs.unavailable.get(name)?.reason ?? null,
+      inspect: async (name) => {
+        const reason = knobs.unavailable.get(name)?.reason;
+        const about = "program";
+        return [
+          reason === undefined ? { about, state: "ok", message: "fine" } : { about, state: "fail", message: reason },
+        ];
+      },
       get version() {
         return knobs.directoryVersion;
       },

@@ -1,23 +1,40 @@
 /** Whether an agent's program is on this machine, without starting what it is there for. */
-import { accessSync, constants, statSync } from "node:fs";
+import { accessSync, constants, statfsSync, statSync } from "node:fs";
 import { delimiter, isAbsolute, join } from "node:path";
 import { execa } from "execa";
 import type { AgentSettings } from "../../config/schema.ts";
+import type { Finding } from "../../dispatcher/ports.ts";
 import { type AdapterContext, agentSettings } from "../adapter-context.ts";
-import { AgentProblem } from "../agent-problem.ts";
+import { AgentProblem, hostWords } from "../agent-problem.ts";
 import { commandTemplate } from "../command.ts";
 import { localEnvironment } from "../environment.ts";
+import { diskFinding } from "../findings.ts";
 import { resolveDirectory } from "./workspace.ts";
 
 const VERSION_TIMEOUT_MS = 20_000;
 
-/** `null` = it is there; of a known program also that it can say its version. */
-export async function checkLocalProgram(context: AdapterContext, agent: string): Promise<string | null> {
+/** The program, of a known one also its version, and the disk that its output goes to. */
+export async function inspectLocally(context: AdapterContext, agent: string): Promise<readonly Finding[]> {
   const missing = findMissing(context, agent);
-  if (missing !== null) return missing;
+  if (missing !== null) return [{ about: "program", state: "fail", message: missing }];
   const settings = agentSettings(context, agent);
+  const [program] = commandTemplate(settings, settings.model ?? null);
+  const there: Finding = { about: "program", state: "ok", message: `${program} is there` };
+  const disk = diskFinding("the data directory", freeBytes(context.config().dataDirectory));
   // A command of the user's own may take --version for work; a known program does not.
-  return settings.command === undefined && settings.preset !== undefined ? askVersion(context, settings) : null;
+  if (settings.command !== undefined || settings.preset === undefined) return [there, disk];
+  return [there, await askVersion(context, settings), disk];
+}
+
+/** `null`: it cannot be written. */
+function freeBytes(directory: string): number | null {
+  try {
+    accessSync(directory, constants.W_OK);
+    const { bavail, bsize } = statfsSync(directory);
+    return bavail * bsize;
+  } catch {
+    return null;
+  }
 }
 
 /** What can be seen without starting anything; `null` = nothing is missing. */
@@ -54,7 +71,7 @@ function isExecutable(file: string): boolean {
   }
 }
 
-async function askVersion(context: AdapterContext, settings: AgentSettings): Promise<string | null> {
+async function askVersion(context: AdapterContext, settings: AgentSettings): Promise<Finding> {
   const [program] = commandTemplate(settings, null);
   const result = await execa(program, ["--version"], {
     extendEnv: false,
@@ -65,6 +82,8 @@ async function askVersion(context: AdapterContext, settings: AgentSettings): Pro
     forceKillAfterDelay: 1000,
     maxBuffer: 64 * 1024,
   });
-  if (!result.failed) return null;
-  return `${program} is there, but "${program} --version" fails: ${result.stderr.trim().slice(0, 500) || result.shortMessage}`;
+  const about = "version";
+  if (!result.failed) return { about, state: "ok", message: hostWords(result.stdout.split("\n", 1)[0] ?? "") };
+  const said = result.stderr.trim().slice(0, 500) || result.shortMessage;
+  return { about, state: "fail", message: `${program} is there, but "${program} --version" fails: ${said}` };
 }

@@ -137,7 +137,8 @@ jr_detach() {
 #   stop ID GRACE WHY             TERM to the run's group, KILL after GRACE seconds; WHY: stopped | timed-out
 #   kill ID                       KILL to the run's group
 #   dismiss ID GRACE MARK         nothing is left to guard, nor to wait for; what carries the MARK is ended, where that is not "-"
-#   which                         the next two lines are a PATH (or nothing) and a program: is it there
+#   inspect [version]             the next two lines are a PATH (or nothing) and a program: is it there, and what is its version;
+#                                 how much room there is for runs; what time it is
 #
 # Every answer ends with a line that is a dot. Answers hold nothing else that could be one.
 
@@ -165,17 +166,36 @@ jr_serve() {
         jr_load "$1" && jr_dismiss
         [ "$3" = - ] || sh "${0%/*}/run.sh" sweep "$jr_runs/$1" "$3" "$2" </dev/null >/dev/null 2>&1 &
         ;;
-      which)
+      inspect)
         IFS= read -r jr_search
         IFS= read -r jr_program
-        (
-          [ -z "$jr_search" ] || PATH=$jr_search
-          jr_is_program "$jr_program" && echo found || echo missing
-        )
+        jr_inspect "$1"
         ;;
     esac 2>/dev/null
     echo .
   done
+}
+
+jr_inspect() {
+  (
+    [ -z "$jr_search" ] || PATH=$jr_search
+    jr_is_program "$jr_program" || exit 0
+    echo found
+    [ "$1" = version ] || exit 0
+    "$jr_program" --version >"$jr_runs/version.$$" 2>/dev/null &
+    jr_asked=$!
+    # A program that hangs must not hold up the runs.
+    (sleep 10 && kill -KILL "$jr_asked") >/dev/null 2>&1 &
+    jr_watch=$!
+    wait "$jr_asked" && IFS= read -r jr_line <"$jr_runs/version.$$" && printf 'version %s\n' "$jr_line"
+    kill -KILL "$jr_watch"
+    rm -f "$jr_runs/version.$$"
+  ) </dev/null
+  : >"$jr_runs/probe.$$" && rm -f "$jr_runs/probe.$$" &&
+    df -Pk "$jr_runs" | while read -r jr_device jr_blocks jr_used jr_free jr_rest; do
+      case $jr_free in '' | *[!0-9]*) ;; *) printf 'free-kib %s\n' "$jr_free" ;; esac
+    done
+  printf 'now %s\n' "$(date +%s)"
 }
 
 jr_sizes() {

@@ -2,7 +2,7 @@
 import type { Clock } from "../../dispatcher/ports.ts";
 import { toSessionError } from "../agent-problem.ts";
 import { SshPool } from "./pool.ts";
-import { RemoteShell } from "./remote-shell.ts";
+import { type HostFacts, type HostQuestion, RemoteShell } from "./remote-shell.ts";
 import type { SshRun } from "./run.ts";
 import type { SshTarget } from "./target.ts";
 
@@ -39,11 +39,11 @@ export class SshHost {
     this.#runs.delete(run);
   }
 
-  /** True when the program is there. Throws an `AgentProblem` where the host cannot be asked. */
-  async has(program: string, path: string): Promise<boolean> {
+  /** Throws an `AgentProblem` where the host cannot be asked. */
+  async inspect(question: HostQuestion): Promise<HostFacts> {
     const shell = await this.#connected();
     if (this.#runs.size === 0) this.#lookIn(IDLE_MS);
-    return shell.has(program, path);
+    return shell.inspect(question);
   }
 
   /** Lets go of the connections and of all runs, which go on. */

@@ -34,6 +34,25 @@ export interface RemoteSizes {
   readonly hasExit: boolean;
 }
 
+export interface HostQuestion {
+  readonly program: string;
+  /** The agent's own PATH, empty where it has none. */
+  readonly path: string;
+  /** Whether the program may be started to say its version. */
+  readonly asksVersion: boolean;
+}
+
+export interface HostFacts {
+  readonly isThere: boolean;
+  /** `null`: it was not asked, or fails. */
+  readonly version: string | null;
+  /** Where the runs are; `null`: nothing can be written there. */
+  readonly freeBytes: number | null;
+  /** The host's clock less ours. */
+  readonly clockOffMs: number;
+  readonly askedMs: number;
+}
+
 export class RemoteShell {
   readonly #channel: ClientChannel;
   readonly #reader: LineReader;
@@ -116,10 +135,22 @@ export class RemoteShell {
     await this.#ask(`dismiss ${id} ${graceSeconds} ${mark !== null && /^[0-9a-f]{1,64}$/.test(mark) ? mark : "-"}`);
   }
 
-  /** True when the program is there. `path`: the agent's own PATH, empty where it has none. */
-  async has(program: string, path: string): Promise<boolean> {
-    const [answer] = await this.#ask(`which\n${firstLine(path)}\n${firstLine(program)}`);
-    return answer === "found";
+  async inspect({ program, path, asksVersion }: HostQuestion): Promise<HostFacts> {
+    const askedAt = this.#clock.now();
+    const verb = asksVersion ? "inspect version" : "inspect";
+    const lines = await this.#ask(`${verb}\n${firstLine(path)}\n${firstLine(program)}`);
+    const answeredAt = this.#clock.now();
+    const said = (word: string) => lines.find((line) => line.startsWith(`${word} `))?.slice(word.length + 1);
+    const free = Number(said("free-kib") ?? Number.NaN);
+    const now = Number(said("now") ?? Number.NaN) * 1000;
+    return {
+      isThere: lines.includes("found"),
+      version: said("version") ?? null,
+      freeBytes: Number.isSafeInteger(free) ? free * 1024 : null,
+      // It tells whole seconds.
+      clockOffMs: Number.isSafeInteger(now) ? now + 500 - (askedAt + answeredAt) / 2 : 0,
+      askedMs: answeredAt - askedAt,
+    };
   }
 
   close(): void {
