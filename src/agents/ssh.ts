@@ -45,6 +45,7 @@ function openRun(context: AdapterContext, hostOf: HostOf, spec: RunSpec, listene
     dataDirectory: context.config().dataDirectory,
     settings: () => remoteSettings(context, spec.agent),
     plan: (target, home) => planRun(context, spec, target, home),
+    onGivenUp: (left) => host?.giveUp(run.id, left),
     onDone: () => host?.remove(run),
   });
   setImmediate(() => {

@@ -188,7 +188,6 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     const spec = newSpec(agents.agent(["sleep", "1000"]));
     const { started: start, ended } = openSession(adapter, spec);
     const { pid } = await start;
-    t.teardown(() => process.kill(pid, "SIGKILL"));
     await sshd.leave();
     let isEnded = false;
     const end = ended.then((told) => {
@@ -201,6 +200,9 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     t.notOk(isEnded);
     later = 60_000 + 1000 + 60_000 + 5000;
     t.match((await end).outcome, { status: "lost", error: { code: "HOST_UNREACHABLE" } });
+    t.ok(isRunning(pid));
+    await sshd.listen();
+    await until("it is ended, once the host is back", () => !isRunning(pid));
   });
 
   test("login shells of every kind read our command lines alike", async (t) => {

@@ -3,7 +3,7 @@ import type { Clock } from "../../dispatcher/ports.ts";
 import { toSessionError } from "../agent-problem.ts";
 import { SshPool } from "./pool.ts";
 import { type HostFacts, type HostQuestion, RemoteShell } from "./remote-shell.ts";
-import type { SshRun } from "./run.ts";
+import type { GivenUp, SshRun } from "./run.ts";
 import type { SshTarget } from "./target.ts";
 
 const LOOK_MS = 250;
@@ -17,6 +17,8 @@ export class SshHost {
   readonly #target: SshTarget;
   readonly #pool: SshPool;
   readonly #runs = new Set<SshRun>();
+  /** Runs that were given up while the host was away. */
+  readonly #givenUp = new Map<string, GivenUp>();
   #shell: RemoteShell | null = null;
   #opening: Promise<RemoteShell> | null = null;
   #failures = 0;
@@ -37,6 +39,11 @@ export class SshHost {
 
   remove(run: SshRun): void {
     this.#runs.delete(run);
+  }
+
+  /** What lives of the run is ended when the host is back. Only this daemon knows of it; the run's own deadline does not need it. */
+  giveUp(id: string, left: GivenUp): void {
+    this.#givenUp.set(id, left);
   }
 
   /** Throws an `AgentProblem` where the host cannot be asked. */
@@ -66,7 +73,7 @@ export class SshHost {
   }
 
   async #look(): Promise<void> {
-    if (this.#runs.size === 0) {
+    if (!this.#isNeeded) {
       this.#shell?.close();
       this.#shell = null;
       this.#pool.disconnect();
@@ -75,7 +82,9 @@ export class SshHost {
     this.#isLooking = true;
     let delayMs = LOOK_MS;
     try {
-      const hasMore = await this.#lookAtAll(await this.#connected());
+      const shell = await this.#connected();
+      await this.#endGivenUp(shell);
+      const hasMore = await this.#lookAtAll(shell);
       this.#failures = 0;
       if (hasMore) delayMs = 0;
     } catch (error) {
@@ -87,7 +96,21 @@ export class SshHost {
       if (!this.#isClosed) for (const run of this.#runs) run.onUnreachable(toSessionError(error));
     }
     this.#isLooking = false;
-    this.#lookIn(this.#runs.size === 0 ? IDLE_MS : delayMs);
+    this.#lookIn(this.#isNeeded ? delayMs : IDLE_MS);
+  }
+
+  get #isNeeded(): boolean {
+    return this.#runs.size > 0 || this.#givenUp.size > 0;
+  }
+
+  async #endGivenUp(shell: RemoteShell): Promise<void> {
+    if (this.#givenUp.size === 0) return;
+    const states = await shell.states([...this.#givenUp.keys()]);
+    for (const [id, left] of this.#givenUp) {
+      if (states.get(id)?.isWrapperAlive === true) await shell.stop(id, left.graceSeconds, "timed-out");
+      else await shell.dismiss(id, left);
+      this.#givenUp.delete(id);
+    }
   }
 
   /** True when some run has more to fetch at once. */

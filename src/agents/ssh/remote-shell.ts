@@ -131,7 +131,10 @@ export class RemoteShell {
   }
 
   /** Lets the guard go of a run that is over without its wrapper, and ends what carries its mark; `null` = nothing is to be ended. */
-  async dismiss(id: string, graceSeconds: string, mark: string | null): Promise<void> {
+  async dismiss(
+    id: string,
+    { graceSeconds, mark }: { readonly graceSeconds: string; readonly mark: string | null },
+  ): Promise<void> {
     await this.#ask(`dismiss ${id} ${graceSeconds} ${mark !== null && /^[0-9a-f]{1,64}$/.test(mark) ? mark : "-"}`);
   }
 

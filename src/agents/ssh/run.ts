@@ -41,8 +41,16 @@ export interface SshRunParts {
   readonly settings: () => RemoteSettings;
   /** `home`: the user's on the host. Throws an `AgentProblem`. */
   readonly plan: (target: SshTarget, home: string) => RemotePlan;
+  /** It was given up while the host was away: whatever lives of it when the host is back is to be ended. */
+  readonly onGivenUp: (left: GivenUp) => void;
   /** The run is followed no more. */
   readonly onDone: () => void;
+}
+
+export interface GivenUp {
+  readonly graceSeconds: string;
+  /** `null`: what left the program's group is to be left alone. */
+  readonly mark: string | null;
 }
 
 /** Between two looks at which of its processes live. */
@@ -201,6 +209,7 @@ export class SshRun implements Run {
     const { deadlineAt } = this.#parts.spec;
     const { ssh, killGraceMs } = this.#prepared;
     if (this.#parts.clock.now() <= deadlineAt + killGraceMs + LOST_SLACK_MS) return;
+    this.#parts.onGivenUp(this.#leftBehind);
     this.#end(
       lostRun(
         "HOST_UNREACHABLE",
@@ -264,8 +273,7 @@ export class SshRun implements Run {
   async #finish(ending: ExitRecord | "lost", shell: RemoteShell): Promise<void> {
     await this.#mirror?.close();
     if (ending === "lost") {
-      const { killGraceMs, leftovers, mark } = this.#prepared;
-      await shell.dismiss(this.id, wholeSeconds(killGraceMs), leftovers === "kill" ? mark : null);
+      await shell.dismiss(this.id, this.#leftBehind);
       return this.#end(
         lostRun("RUN_LOST", "how it ended is not known: its wrapper was killed, or the host was restarted"),
       );
@@ -315,6 +323,11 @@ export class SshRun implements Run {
 
   get #directory(): string {
     return runDirectory(this.#parts.dataDirectory, this.id);
+  }
+
+  get #leftBehind(): GivenUp {
+    const { killGraceMs, leftovers, mark } = this.#prepared;
+    return { graceSeconds: wholeSeconds(killGraceMs), mark: leftovers === "kill" ? mark : null };
   }
 
   get #wasSent(): boolean {
