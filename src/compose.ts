@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { wantsCallback } from "./agents/callback-way.ts";
 import { buildPrompt } from "./agents/prompt.ts";
+import { pruneRuns } from "./agents/prune-runs.ts";
 import { createRegistry } from "./agents/registry.ts";
 import type { Config } from "./config/schema.ts";
 import type { Context } from "./core/decision.ts";
@@ -165,6 +166,20 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     log,
   });
 
+  /** In the background: nobody waits for room that is not needed yet. */
+  let cancelPrune = () => {};
+  const pruneLater = (delayMs: number) => {
+    cancelPrune = clock.after(delayMs, () => {
+      const before = clock.now() - config.historyDays * DAY_MS;
+      const { byId } = dispatcher.state.sessions;
+      pruneRuns({ directory: join(dataDirectory, "runs"), before, isKept: (id) => byId.has(id) })
+        .catch((error: unknown) => log.warn({ err: error }, "the output of old runs cannot be removed"))
+        .finally(() => {
+          if (!draining) pruneLater(PRUNE_EVERY_MS);
+        });
+    });
+  };
+
   let stopped: Promise<void> | null = null;
   return {
     app,
@@ -172,6 +187,7 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     start(listensAt) {
       url = listensAt;
       wakeUp.start();
+      pruneLater(PRUNE_FIRST_MS);
     },
     reload(next) {
       config = next;
@@ -185,6 +201,7 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
 
   async function stop(): Promise<void> {
     draining = true;
+    cancelPrune();
     const settled = wakeUp.stop();
     await app.close();
     // Together: a look at a remote run that is under way ends with its connection.
@@ -200,6 +217,11 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
     await storage.directory.close();
   }
 }
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const PRUNE_EVERY_MS = 60 * 60 * 1000;
+/** Not among the work of a start. */
+const PRUNE_FIRST_MS = 60 * 1000;
 
 let humansOf: Config | null = null;
 let humansSet: ReadonlySet<string> = new Set();

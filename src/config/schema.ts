@@ -156,7 +156,7 @@ export const Settings = Type.Object(
       minimum: 1,
       maximum: 36_500,
       default: 30,
-      description: "how long the journal's history is kept",
+      description: "how long the journal's history is kept, and the output of sessions in the archive",
     }),
     agents: Type.Record(Type.String({ pattern: Name.pattern }), AgentSettings, {
       ...closed,
