@@ -106,9 +106,7 @@ export class Recount {
         this.#must(this.#locks.has(event.lockId), "what is renewed is held", event.lockId);
         return;
       case "lock.released":
-        // One look of the clocks can end a session, which frees its locks, and find one of them expired.
-        if (!this.#locks.delete(event.lockId))
-          this.#must(this.#stage(event.sessionId) === "ended", "what is released was held", event.lockId);
+        this.#must(this.#locks.delete(event.lockId), "what is released was held", event.lockId);
         return;
       case "agent.paused":
         this.#paused.add(event.agent);

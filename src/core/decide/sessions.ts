@@ -33,14 +33,18 @@ export type LastSign = (session: ActiveSession) => number;
 export function expire(lastSign: LastSign, spawnsExpireFrom = 0): Command<null> {
   return (state, context) => {
     const events: Event[] = [];
+    /** Their locks went with them. */
+    const gone = new Set<string>();
     for (const sessions of state.sessions.activeByAgent.values()) {
       for (const session of sessions.values()) {
         const outcome = expiry(session, lastSign(session), spawnsExpireFrom, context.now);
-        if (outcome !== null) events.push(...settle(state, context, session, { outcome, stopAt: context.now }));
+        if (outcome === null) continue;
+        events.push(...settle(state, context, session, { outcome, stopAt: context.now }));
+        if (!hasRun(session)) gone.add(session.id);
       }
     }
     for (const lock of state.locks.byId.values()) {
-      if (lock.expiresAt !== undefined && lock.expiresAt <= context.now) {
+      if (lock.expiresAt !== undefined && lock.expiresAt <= context.now && !gone.has(lock.sessionId)) {
         events.push({
           type: "lock.released",
           at: context.now,
