@@ -20,7 +20,7 @@ import { WakeUp } from "./dispatcher/wake-up.ts";
 import { callbackToken } from "./http/callback-token.ts";
 import { type App, buildServer } from "./http/server.ts";
 import { openArchives } from "./journal/archives.ts";
-import { filesChangedBy, openStorage } from "./journal/storage.ts";
+import { filesChangedBy, openStorage, type Storage } from "./journal/storage.ts";
 
 export interface Daemon {
   readonly app: App;
@@ -41,19 +41,23 @@ export interface DaemonOptions {
 }
 
 /** Opens the data, finds its runs again, is ready to listen. @throws DataDirectoryInUse, DamagedData */
-export async function composeDaemon({ config: first, log, onLost }: DaemonOptions): Promise<Daemon> {
+export async function composeDaemon({ config, log, onLost }: DaemonOptions): Promise<Daemon> {
+  const { dataDirectory: path, historyDays } = config;
+  const storage = await openStorage({ path, clock: realClock, log, historyDays, onLost });
+  try {
+    return await composeOn(storage, config, log);
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+}
+
+async function composeOn(storage: Storage, first: Config, log: DaemonOptions["log"]): Promise<Daemon> {
   let config = first;
   let url = "";
   let draining = false;
   const clock = realClock;
   const ids = realIds();
-  const storage = await openStorage({
-    path: config.dataDirectory,
-    clock,
-    log,
-    historyDays: config.historyDays,
-    onLost,
-  });
   const { journal } = storage;
   const dataDirectory = storage.directory.path;
   const secret = Buffer.from(storage.directory.secret, "hex");
@@ -212,9 +216,8 @@ export async function composeDaemon({ config: first, log, onLost }: DaemonOption
       .flush()
       .catch((error: unknown) => log.error({ err: error }, "the state files are behind the journal"));
     await checkpoint.stop();
-    await journal.close();
     await archive.close();
-    await storage.directory.close();
+    await storage.close();
   }
 }
 

@@ -120,7 +120,9 @@ export class Checkpoint {
   }
 
   #schedule(): void {
-    if (this.#stopped || this.#cancelTimer !== undefined || this.#running > 0 || this.#changed.size === 0) return;
+    if (this.#stopped || this.#cancelTimer !== undefined || this.#running > 0) return;
+    // What could not be tidied up is tried again though nothing changed.
+    if (this.#changed.size === 0 && this.#failedRounds === 0) return;
     this.#cancelTimer = this.#options.clock.after(this.#delay(), () => {
       this.#cancelTimer = undefined;
       // Load may have come since this was planned.
@@ -207,9 +209,9 @@ export class Checkpoint {
       const stateFiles = stores.map(({ name }) => name);
       const moved = await journal.archiveThrough(Math.min(...stateFiles.map((name) => this.#seqOf(name))));
       if (moved.length === 0 && clock.monotonic() - this.#prunedAt < PRUNE_EVERY_MS) return undefined;
-      this.#prunedAt = clock.monotonic();
       const before = clock.now() - historyMs;
       await pruneHistory({ directory, dataId, stateFiles, before, bytesMax: historyBytesMax, log, disk });
+      this.#prunedAt = clock.monotonic();
       return undefined;
     } catch (error) {
       return asError(error);

@@ -88,7 +88,13 @@ async function tryToTake(directory: string, self: ProcessIdentity, options: Owne
     if (life === "dead") await rmdir(join(directory, LOCK)).catch(noEntry);
     const lock = new HeldLock(directory, options);
     if (!(await lock.take())) return { owner, life };
-    await lock.name(self);
+    try {
+      await lock.name(self);
+    } catch (error) {
+      // Else whoever comes next would wait until the lock is stale.
+      await lock.release();
+      throw error;
+    }
     if (life === "dead") options.log.info({ pid: owner?.pid }, "the last owner of the data directory died: replaced");
     return { ownership: lock };
   } finally {

@@ -30,6 +30,8 @@ export interface Storage {
   keep(current: () => State): Checkpoint;
   /** Reads the committed state from disk again. */
   rebuild(): Promise<State>;
+  /** Ends the journal and lets go of the directory. */
+  close(): Promise<void>;
 }
 
 /** @throws DataDirectoryInUse, DamagedData */
@@ -72,6 +74,10 @@ export async function openStorage({ path, clock, log, historyDays, onLost }: Sto
         const again = stateFrom(await readFiles(directory));
         await replay(again, journal);
         return again;
+      },
+      close: async () => {
+        await journal.close();
+        await directory.close();
       },
     };
   } catch (error) {
