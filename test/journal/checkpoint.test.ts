@@ -196,6 +196,32 @@ t.test("history", async (t) => {
     t.strictSame(archivedIn(directory), ["0000000000000001.jsonl", "0000000000000002.jsonl"]);
   });
 
+  t.test("what could not be tidied up is tried again, though nothing changes", async (t) => {
+    const told: string[] = [];
+    const { directory, commit, checkpoint, clock, faulty, idle } = await fixture(
+      t,
+      { historyMs: 1000, onFailure: ({ message }) => told.push(message), onRecovered: () => told.push("recovered") },
+      { segmentBytesMax: 1 },
+    );
+    for (let i = 0; i < 3; i++) await commit();
+    for (const name of segmentsIn(directory))
+      utimesSync(join(directory, "journal", name), NOW / 1000 - 2, NOW / 1000 - 2);
+    faulty.operation = "remove";
+    checkpoint.changed(STORES);
+    clock.advance(500);
+    await idle();
+    t.equal(clock.next, 1000);
+    clock.advance(1000);
+    await idle();
+    t.strictSame(told, ["ENOSPC: made to fail"], "a failure that goes on is no recovery");
+    faulty.operation = undefined;
+    clock.advance(clock.next ?? 0);
+    await idle();
+    t.strictSame(told, ["ENOSPC: made to fail", "recovered"]);
+    t.strictSame(archivedIn(directory), []);
+    t.equal(clock.next, undefined, "all is done");
+  });
+
   t.test("what is past its time goes, once a checked copy of all files is there", async (t) => {
     const operations: string[] = [];
     const { directory, commit, checkpoint } = await fixture(
