@@ -139,6 +139,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
         JARVIS_CALLBACK_TOKEN: callbackToken(secret, session.id),
       },
       deadlineAt: session.deadlineAt,
+      hasBegun: session.run !== undefined,
     }),
     log,
   });

@@ -63,6 +63,8 @@ export interface RunSpec {
   readonly env: Readonly<Record<string, string>>;
   /** When the wrapper ends the run by itself, ms since the epoch. */
   readonly deadlineAt: number;
+  /** It is written down that its program began: should nothing be found of it, it is lost, and not made again. */
+  readonly hasBegun?: boolean | undefined;
 }
 
 /** How a run ended, read from its exit record and its output. */

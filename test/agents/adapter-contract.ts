@@ -354,6 +354,13 @@ export function adapterContract(t: Test, parts: ContractParts): void {
     t.match(readFileSync(join(workspaces, "starts"), "utf8"), /^\d+\n$/);
   });
 
+  contract("what has begun, as is written down, and is not found is lost, and not made again", async (t) => {
+    const { adapter, agent, workspaces } = setUp(t);
+    const spec = newSpec(agent(sh(`touch ${workspaces}/begun`)), { hasBegun: true });
+    t.match((await runToEnd(adapter, spec)).outcome, { status: "lost", error: { code: "RUN_LOST" } });
+    t.same(readdirSync(workspaces), []);
+  });
+
   contract("let go and found again by another: the same program, and no byte is missing", async (t) => {
     const { adapter, agent, another, gate, dataDirectory } = setUp(t);
     const [first, second] = [gate(), gate()];

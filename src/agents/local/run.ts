@@ -104,6 +104,8 @@ export class LocalRun implements Run {
       return;
     }
     if (wasMade) return this.#follow();
+    if (this.#parts.spec.hasBegun === true)
+      return this.#end(lostRun("RUN_LOST", "how it ended is not known: its run directory is gone"));
     try {
       this.#make();
     } catch (error) {

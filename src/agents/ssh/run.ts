@@ -231,7 +231,8 @@ export class SshRun implements Run {
   }
 
   #onNotBegun(): void {
-    if (this.#state !== null || readRunRecord(this.#directory).program !== null) {
+    const { hasBegun = false } = this.#parts.spec;
+    if (hasBegun || this.#state !== null || readRunRecord(this.#directory).program !== null) {
       return this.#end(lostRun("RUN_LOST", "how it ended is not known: its run directory is gone from the host"));
     }
     if (this.#stopRequested !== null) this.#end(failedRun(STOPPED));
