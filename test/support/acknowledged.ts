@@ -23,6 +23,8 @@ export interface KnownTask {
   expected: string | null;
   /** Grows with the begin and with the end of every move by its owner. */
   moves: number;
+  /** The last of its moves to end, of all moves of all tasks; 0 = none. */
+  lastMove: number;
 }
 
 export interface KnownSession {
@@ -122,13 +124,18 @@ export class Acknowledged {
     return good;
   }
 
-  /** A session that somebody was told of, or that was found. */
+  /**
+   * A session that somebody was told of, or that was found. `afterMove`: the moves that had ended when its dispatch was asked
+   * for; those that ended since may have cancelled it, however late the dispatch is heard of.
+   */
   learn(
     { id, taskId, agent, method }: Pick<Session, "id" | "taskId" | "agent" | "method">,
     token: string | null,
+    afterMove: number,
   ): KnownSession {
     const known = this.sessions.get(id);
     if (known !== undefined) return known;
+    const { moves = 1, lastMove = 0 } = this.tasks.get(taskId) ?? {};
     const session: KnownSession = {
       id,
       taskId,
@@ -138,7 +145,7 @@ export class Acknowledged {
       claimed: false,
       reported: null,
       // Of one that was told to nobody, nobody knows when it began.
-      mayBeCancelled: token === null || (this.tasks.get(taskId)?.moves ?? 1) % 2 === 1,
+      mayBeCancelled: token === null || moves % 2 === 1 || lastMove > afterMove,
       over: false,
       busy: false,
       locks: [],
@@ -187,7 +194,7 @@ export class Acknowledged {
     for (const session of sessions) {
       if (!this.sessions.has(session.id)) {
         if (!this.strangersAllowed) this.wrong.push(`nobody dispatched ${session.id}: ${JSON.stringify(session)}`);
-        this.learn(session, null);
+        this.learn(session, null, 0);
       }
     }
     this.strangersAllowed = false;

@@ -46,6 +46,8 @@ export class Crowd {
   /** Agents that are being paused or resumed. */
   readonly #pausing = new Set<string>();
   #numbers = 0;
+  /** Moves that have ended. */
+  #moves = 0;
   #stopped = false;
   #connectionsMayBreak = false;
   #onAnswer: () => void = () => {};
@@ -221,6 +223,7 @@ export class Crowd {
         comments: [],
         expected: null,
         moves: 0,
+        lastMove: 0,
       };
       this.#record.tasks.set(task.id, known);
       this.#record.touched.add(task.id);
@@ -330,6 +333,7 @@ export class Crowd {
       body: random.chance(0.7) ? { status, hold: null } : { status },
       answered: (answer) => {
         task.moves++;
+        task.lastMove = ++this.#moves;
         if (this.#expect(operation, answer, 200)) task.version = Math.max(task.version, (answer.body as Task).version);
       },
     };
@@ -342,6 +346,7 @@ export class Crowd {
 
   #dispatch(random: Random): Operation {
     const withKey = random.chance(0.5);
+    const afterMove = this.#moves;
     const operation: Operation = {
       method: "POST",
       path: "/api/orchestrate",
@@ -352,7 +357,8 @@ export class Crowd {
         for (const one of (answer.body as Dispatch).dispatched ?? []) {
           if (one.again) this.#wrong("handed out again before its time", JSON.stringify(one));
           const token = /Authorization: Bearer ([^']+)'/.exec(one.spawn?.args.task ?? "")?.[1];
-          this.#record.learn({ ...one, id: one.sessionId }, token ?? (one.method === "sessions_spawn" ? null : ""));
+          const told = token ?? (one.method === "sessions_spawn" ? null : "");
+          this.#record.learn({ ...one, id: one.sessionId }, told, afterMove);
         }
       },
       ...(withKey
