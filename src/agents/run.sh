@@ -14,7 +14,7 @@
 #   WORKDIR  where the program runs, absolute
 #
 # JARVIS_RUN_MARK in the environment is a random word that everything of the run inherits, and by which what left the
-# program's group is known; where this user has a cgroup of his own (systemd's Delegate=), the run gets one in it as well.
+# program's group is known. Where this user has a cgroup of his own (systemd's Delegate=), the run gets one in that instead.
 #
 # What it leaves in DIR:
 #   begun                   made first: whoever makes it runs the program, everyone else leaves with status 75
@@ -59,6 +59,7 @@ jr_wrapper() {
   jr_status=$?
 
   jr_read_pid
+  [ -d "$jr_cgroup" ] || jr_cgroup=
   jr_empty_run
   [ -z "$jr_cgroup" ] || rmdir "$jr_cgroup"
   kill -USR1 "$jr_guard_pid" 2>/dev/null
@@ -98,7 +99,8 @@ jr_program() {
   jr_boot_id
   printf 'pid %s\nstart %s\nboot %s\n' "$jr_self" "$jr_start" "$jr_boot" >"$jr_dir/pid" || jr_refuse NO_PID_FILE
   umask "$jr_umask"
-  [ -z "$jr_cgroup" ] || echo "$jr_self" 2>/dev/null >"$jr_cgroup/cgroup.procs"
+  # Where that fails, the mark has to do.
+  [ -z "$jr_cgroup" ] || echo "$jr_self" 2>/dev/null >"$jr_cgroup/cgroup.procs" || rmdir "$jr_cgroup" 2>/dev/null
   [ -z "$jr_mark" ] || export "JARVIS_RUN_MARK=$jr_mark"
   case $jr_way in
     setsid) exec setsid "$@" ;;
@@ -211,7 +213,8 @@ jr_run_lives() {
 
 # Sends a signal to all that there is of the run.
 jr_signal_run() {
-  [ -z "$jr_pid" ] || kill "-$1" "-$jr_pid" 2>/dev/null
+  # Once the group is gone, its number may be another's.
+  [ -z "$jr_pid" ] || ! jr_group_lives || kill "-$1" "-$jr_pid" 2>/dev/null
   [ "$jr_leftovers" = kill ] || return 0
   # What comes into being while it is looked for is there at the next look.
   [ "$1" != KILL ] || [ -z "$jr_cgroup" ] || echo 1 2>/dev/null >"$jr_cgroup/cgroup.kill"

@@ -52,6 +52,8 @@ const EMPTY_LOOK_MS = 5000;
 const BEGIN_MS = 5000;
 /** What the wrapper gets on top of its own grace before this side takes over. */
 const WRAPPER_SLACK_MS = 3000;
+/** What a wrapper gets on top of its grace to write down how a run ended: a machine with hundreds of ends at once is slow. */
+const STUCK_MS = 10_000;
 /** How long a run directory that cannot be read is tried again, once there is nothing else to wait for. */
 const UNREADABLE_MS = 60_000;
 /** How often the logs of an ended run are tried before it ends without them. */
@@ -305,7 +307,7 @@ export class LocalRun implements Run {
     this.#emptyLookAt = now + EMPTY_LOOK_MS;
     this.#emptySince = this.#processes.isGroupAlive() ? null : (this.#emptySince ?? now);
     if (this.#emptySince === null) return;
-    if (now - this.#emptySince > this.#graceMs + WRAPPER_SLACK_MS) this.#processes.killWrapper();
+    if (now - this.#emptySince > this.#graceMs + STUCK_MS) this.#processes.killWrapper();
   }
 
   #pressStop(now: number): void {
