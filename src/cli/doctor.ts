@@ -110,17 +110,17 @@ async function checkDaemon(context: Context): Promise<Finding[]> {
   }
 }
 
-/** The answer, and what stands out of what was looked at. */
+/** All that was looked at; where there is nothing to look at, that. */
 async function checkAgent(client: Client, agent: string): Promise<readonly Finding[]> {
   try {
     const { ok, message, findings = [] } = await client.check(agent);
-    const details = findings.filter(({ about, state }) => state === "warn" || about === "version");
-    return [
-      { about: agent, state: ok ? "ok" : "warn", message: oneLine(message) },
-      ...details.map(
-        (one): Finding => ({ about: agent, state: one.state === "ok" ? "ok" : "warn", message: oneLine(one.message) }),
-      ),
-    ];
+    if (findings.length === 0) return [{ about: agent, state: ok ? "ok" : "warn", message: oneLine(message) }];
+    // One that cannot be used is no failure of the rest.
+    return findings.map((one) => ({
+      about: agent,
+      state: one.state === "ok" ? "ok" : "warn",
+      message: oneLine(`${one.about}: ${one.message}`),
+    }));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     return [{ about: agent, state: "warn", message: oneLine(error.message) }];

@@ -41,7 +41,10 @@ export const SshSettings = Type.Object(
       default: 8,
       description: "below sshd's MaxSessions (10)",
     }),
-    keepaliveMs: Ms({ default: 1500, description: "between keepalives; three unanswered ones are a dead link" }),
+    keepaliveMs: Ms({
+      default: 1500,
+      description: "between keepalives; a link that is silent for three times as long is dead",
+    }),
     connectTimeoutMs: Ms({ default: 10_000, description: "until the connection is ready" }),
   },
   closed,

@@ -9,9 +9,12 @@ import { createSshAdapter } from "../../src/agents/ssh.ts";
 import type { SshSettings } from "../../src/config/schema.ts";
 import type { Clock } from "../../src/dispatcher/ports.ts";
 import { isRunning, newSpec, openSession, readOr, runToEnd, testAgents, until } from "../support/agents.ts";
-import { skipWithoutSshd, startSshd, type TestSshd } from "../support/sshd.ts";
+import { type SshdPlace, skipWithoutSshd, startSshd, type TestSshd } from "../support/sshd.ts";
 
 t.setTimeout(300_000);
+
+/** A network namespace of this process. */
+const NETWORK = `jarvis${process.pid}`;
 
 t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
   // Most of them wait for other processes.
@@ -93,6 +96,28 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     go.open();
     t.match((await ended).outcome, { status: "completed", result: "thawed" });
     for (const pid of sshd.connections()) process.kill(pid, "SIGCONT");
+  });
+
+  const net = mayMakeNetworks();
+  t.test("a network that swallows packets: noticed, and no byte is lost", { skip: net, buffered: true }, async (t) => {
+    const { place, cut, mend } = network(t);
+    const sshd = await started(t, [], place);
+    const { adapter, agent, dataDirectory } = setUp(t, sshd, { keepaliveMs: 1500 });
+    const script = "i=0; while [ $i -lt 100 ]; do seq $((i * 1000)) $((i * 1000 + 999)); i=$((i + 1)); sleep 0.1; done";
+    const spec = newSpec(agent(["sh", "-c", script]));
+    const session = openSession(adapter, spec);
+    await session.started;
+    const seen = session.signs();
+    await until("there is more output", () => session.signs() > seen);
+    const logins = sshd.logins();
+    cut();
+    // Longer than the keepalives of both sides and of the kernel need together.
+    await new Promise((resolve) => setTimeout(resolve, 7000));
+    mend();
+    t.match(await session.ended, { exit: { exitCode: 0 }, outcome: { status: "completed" } });
+    t.ok(sshd.logins() > logins, "the old connection was given up, and another made");
+    const expected = Array.from({ length: 100_000 }, (_, index) => `${index}\n`).join("");
+    t.ok(readFileSync(join(runDirectory(dataDirectory, spec.sessionId), "stdout.log"), "utf8") === expected);
   });
 
   test("a host that is away for a while: the run ends there, and its end is told when the host is back", async (t) => {
@@ -229,8 +254,38 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
   });
 });
 
-async function started(t: Test, options: readonly string[] = []): Promise<TestSshd> {
-  const sshd = await startSshd(options);
+/** A network of two, of which the other one is in a namespace of its own. */
+function network(t: Test): { readonly place: SshdPlace; cut(): void; mend(): void } {
+  const ip = (...args: string[]) => execFileSync("ip", args, { stdio: "pipe" });
+  const [ours, theirs] = [`jv${process.pid}`, `jw${process.pid}`];
+  const net = `10.213.${process.pid % 256}`;
+  ip("netns", "add", NETWORK);
+  t.teardown(() => ip("netns", "del", NETWORK));
+  ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", NETWORK);
+  ip("addr", "add", `${net}.1/30`, "dev", ours);
+  ip("link", "set", ours, "up");
+  ip("-n", NETWORK, "addr", "add", `${net}.2/30`, "dev", theirs);
+  ip("-n", NETWORK, "link", "set", theirs, "up");
+  return {
+    place: { address: `${net}.2`, through: ["ip", "netns", "exec", NETWORK] },
+    cut: () => void ip("-n", NETWORK, "link", "set", theirs, "down"),
+    mend: () => void ip("-n", NETWORK, "link", "set", theirs, "up"),
+  };
+}
+
+/** What tap's `skip` takes. */
+function mayMakeNetworks(): string | false {
+  try {
+    execFileSync("ip", ["netns", "add", `${NETWORK}-try`], { stdio: "pipe" });
+    execFileSync("ip", ["netns", "del", `${NETWORK}-try`], { stdio: "pipe" });
+    return false;
+  } catch {
+    return "needs the superuser, and a kernel that lets him make networks";
+  }
+}
+
+async function started(t: Test, options: readonly string[] = [], place?: SshdPlace): Promise<TestSshd> {
+  const sshd = await startSshd(options, place);
   t.teardown(() => sshd.stop());
   return sshd;
 }

@@ -887,9 +887,9 @@ t.test("doctor looks at config, data directory, daemon and agents", async (t) =>
     `ok    config          no config file; built-in settings: agents gemini, claude, copilot
 ok    data directory  DATA: yours, not in use
 ok    daemon          URL: ok
-ok    claude          it can be reached and its program is there
-ok    claude          2.0.1
-warn  claude          its clock is 60 s behind ours
+ok    claude          program: claude is there
+ok    claude          version: 2.0.1
+warn  claude          clock: its clock is 60 s behind ours
 warn  gemini          the host mac does not answer
 `,
   );

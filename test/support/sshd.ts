@@ -40,8 +40,17 @@ export interface TestSshd {
   stop(): Promise<void>;
 }
 
+/** Where it listens, and what starts it there. */
+export interface SshdPlace {
+  readonly address: string;
+  readonly through: readonly string[];
+}
+
 /** `options`: further lines of sshd_config. */
-export async function startSshd(options: readonly string[] = []): Promise<TestSshd> {
+export async function startSshd(
+  options: readonly string[] = [],
+  { address, through }: SshdPlace = { address: "127.0.0.1", through: [] },
+): Promise<TestSshd> {
   if (SSHD === undefined) throw new Error("sshd not installed");
   const sshd = SSHD;
   const directory = mkdtempSync(join(tmpdir(), "jarvis-sshd-"));
@@ -50,11 +59,11 @@ export async function startSshd(options: readonly string[] = []): Promise<TestSs
   for (const key of ["host", "user"]) execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", file(key)]);
   const hostKey = readFileSync(file("host.pub"), "utf8").split(" ").slice(0, 2).join(" ");
   writeFileSync(file("authorized_keys"), readFileSync(file("user.pub")), { mode: 0o600 });
-  writeFileSync(file("known_hosts"), `[127.0.0.1]:${port} ${hostKey}\n`);
+  writeFileSync(file("known_hosts"), `[${address}]:${port} ${hostKey}\n`);
   writeFileSync(file("log"), "");
   const lines = [
     `Port ${port}`,
-    "ListenAddress 127.0.0.1",
+    `ListenAddress ${address}`,
     `HostKey ${file("host")}`,
     `AuthorizedKeysFile ${file("authorized_keys")}`,
     `PidFile ${file("pid")}`,
@@ -74,14 +83,15 @@ export async function startSshd(options: readonly string[] = []): Promise<TestSs
 
   let server: ReturnType<typeof spawn> | null = null;
   const listen = async () => {
-    const child = spawn(sshd, ["-D", "-f", file("config"), "-E", file("log")], { stdio: "ignore" });
+    const [program = "", ...args] = [...through, sshd, "-D", "-f", file("config"), "-E", file("log")];
+    const child = spawn(program, args, { stdio: "ignore" });
     server = child;
     const exited = new Promise<never>((_, reject) => {
       child.once("error", reject);
       child.once("exit", () => reject(new Error(`sshd does not start: ${readFileSync(file("log"), "utf8")}`)));
     });
     exited.catch(() => {});
-    await Promise.race([accepts(port), exited]);
+    await Promise.race([accepts(address, port), exited]);
   };
   const connections = () => (server?.pid === undefined ? [] : childrenOf(server.pid));
   // A connection may be served by two processes, the one of them the other's parent; a command's own are left alone.
@@ -108,7 +118,7 @@ export async function startSshd(options: readonly string[] = []): Promise<TestSs
     directory,
     port,
     settings: {
-      host: "127.0.0.1",
+      host: address,
       port,
       privateKeyFile: file("user"),
       knownHostsFile: file("known_hosts"),
@@ -146,13 +156,13 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-async function accepts(port: number): Promise<void> {
+async function accepts(host: string, port: number): Promise<void> {
   let isOpen = false;
   let isTrying = false;
   await until("sshd accepts connections", () => {
     if (!isTrying && !isOpen) {
       isTrying = true;
-      const socket = createConnection({ port, host: "127.0.0.1" });
+      const socket = createConnection({ port, host });
       socket.once("connect", () => {
         isOpen = true;
         socket.destroy();

@@ -6,8 +6,8 @@ import { checkHostKey, keyscan } from "./host-key.ts";
 import { hostName } from "./known-hosts.ts";
 import { type SshTarget, targetName } from "./target.ts";
 
-/** Unanswered keepalives after which the link is dead. */
-const KEEPALIVES_MAX = 3;
+/** Keepalives that may be unanswered when the next one is due: after three of their intervals the link is dead. */
+const KEEPALIVES_MAX = 2;
 
 export class SshConnection {
   readonly #client: Client;
