@@ -55,8 +55,8 @@ const MEASURES = {
   "orchestrator.json KB (answers, for 24 h)": null,
   "archive/ files (history)": null,
   "archive/ KB (history)": null,
-  "runs/ entries (not pruned yet)": null,
-  "runs/ KB (not pruned yet)": null,
+  "runs/ entries (kept for historyDays)": null,
+  "runs/ KB (kept for historyDays)": null,
 } as const satisfies Record<string, { readonly factor: number; readonly more: number } | null>;
 type Measure = keyof typeof MEASURES;
 type Sample = Readonly<Record<Measure, number>>;
@@ -227,8 +227,8 @@ function sampleOf(pid: number, data: string): Sample {
     "orchestrator.json KB (answers, for 24 h)": answers.kb,
     "archive/ files (history)": archive?.files ?? 0,
     "archive/ KB (history)": archive?.kb ?? 0,
-    "runs/ entries (not pruned yet)": readdirSync(join(data, "runs")).length,
-    "runs/ KB (not pruned yet)": runs?.kb ?? 0,
+    "runs/ entries (kept for historyDays)": readdirSync(join(data, "runs")).length,
+    "runs/ KB (kept for historyDays)": runs?.kb ?? 0,
   };
 }
 

@@ -21,5 +21,5 @@ t.test("a short soak ends by itself, with a table, and finds everything that was
   t.same(await within(150_000, "the end of the soak", ended), { code: 0, signal: null });
   if (!t.passing()) t.comment(text);
   t.match(text, /^median of +first third +last third/m, "the table");
-  t.match(text, /^runs\/ entries \(not pruned yet\) .* known$/m, "what is known to grow");
+  t.match(text, /^runs\/ entries \(kept for historyDays\) .* known$/m, "what is known to grow");
 });
