@@ -9,7 +9,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Acknowledged } from "../test/support/acknowledged.ts";
 import { Client } from "../test/support/client.ts";
-import { Crowd, HUMAN } from "../test/support/crowd.ts";
+import { CROWD_AGENTS, Crowd, crowdSettings, HUMAN } from "../test/support/crowd.ts";
 import { type DaemonProcess, Home } from "../test/support/daemon.ts";
 import { chooseSeed, Random } from "../test/support/random.ts";
 import { Witness } from "../test/support/witness.ts";
@@ -23,12 +23,6 @@ const HELP = `npm run soak -- --minutes N [--seed S] [--rate R] [--lives N]
   --lives N     of the daemon, one after the other (6); 1: what a daemon keeps that is never restarted
 `;
 
-const AGENTS = [
-  { name: "claude", handedOut: true, maxConcurrent: 20 },
-  { name: "helper", handedOut: true, maxConcurrent: 5 },
-  { name: "copilot", handedOut: false, maxConcurrent: 3 },
-  { name: "detached", handedOut: false, maxConcurrent: 2 },
-] as const;
 const CLIENTS = 6;
 /** As many in the first third as in the last, of one length: so like is compared with like. */
 const LIVES = 6;
@@ -97,11 +91,11 @@ async function soak(options: Options): Promise<number> {
 
 async function live(home: Home, { minutes, seed, rate, lives }: Options) {
   const random = new Random(seed);
-  const slots = new Map<string, number>(AGENTS.map(({ name, maxConcurrent }) => [name, maxConcurrent]));
+  const slots = new Map<string, number>(CROWD_AGENTS.map(({ name, maxConcurrent }) => [name, maxConcurrent]));
   const witness = new Witness(home, slots);
-  home.configure(settings(witness.command));
+  home.configure({ ...crowdSettings(witness.command), historyDays: 1 });
   const record = new Acknowledged({ human: HUMAN, slots, witness });
-  const crowd = new Crowd(record, AGENTS, { seed, size: CLIENTS });
+  const crowd = new Crowd(record, CROWD_AGENTS, { seed, size: CLIENTS });
   const pace = new Pace(rate);
   const samples: Sample[] = [];
   const lifeMs = (minutes * 60_000) / lives;
@@ -157,23 +151,6 @@ async function live(home: Home, { minutes, seed, rate, lives }: Options) {
     );
     say(`${record.compared} comparisons, ${record.sessions.size} sessions, ${witness.runs.size} programs`);
   }
-}
-
-function settings(command: readonly string[]) {
-  const handedOut = { adapter: "spawn", via: "heartbeat" };
-  return {
-    humans: [HUMAN, "jarvis"],
-    historyDays: 1,
-    dispatch: { maxConcurrent: 28 },
-    retry: { maxAttempts: 2, initialDelayMs: 20, maxDelayMs: 100 },
-    agents: {
-      claude: { ...handedOut, maxConcurrent: 20 },
-      helper: { ...handedOut, maxConcurrent: 5 },
-      copilot: { adapter: "cli", command, maxConcurrent: 3 },
-      detached: { adapter: "spawn", via: "process", command, maxConcurrent: 2 },
-      gemini: { enabled: false },
-    },
-  };
 }
 
 /** So many requests a second, of all clients together. */

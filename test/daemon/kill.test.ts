@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import t from "tap";
 import { Acknowledged } from "../support/acknowledged.ts";
-import { Crowd, HUMAN } from "../support/crowd.ts";
+import { CROWD_AGENTS, Crowd, crowdSettings, HUMAN } from "../support/crowd.ts";
 import { type DaemonProcess, Home } from "../support/daemon.ts";
 import { chooseSeed, Random } from "../support/random.ts";
 import { Witness } from "../support/witness.ts";
@@ -15,13 +15,6 @@ const LONG_LOAD_MS_MAX = 700;
 /** Every so many kills, everything is compared; after the others, what may have changed since. */
 const CHECK_ALL_EVERY = 20;
 
-const AGENTS = [
-  { name: "claude", handedOut: true, maxConcurrent: 20 },
-  { name: "helper", handedOut: true, maxConcurrent: 5 },
-  { name: "copilot", handedOut: false, maxConcurrent: 3 },
-  { name: "detached", handedOut: false, maxConcurrent: 2 },
-] as const;
-
 /** A kill takes half a second; where a machine is busy with other things, much longer. */
 t.setTimeout(60_000 + KILLS * 15_000);
 
@@ -30,11 +23,11 @@ t.test(`${KILLS} times killed under load, the daemon keeps what it acknowledged`
   t.comment(`JARVIS_TEST_SEED=${seed}`);
   const random = new Random(seed);
   const home = new Home(t);
-  const slots = new Map<string, number>(AGENTS.map(({ name, maxConcurrent }) => [name, maxConcurrent]));
+  const slots = new Map<string, number>(CROWD_AGENTS.map(({ name, maxConcurrent }) => [name, maxConcurrent]));
   const witness = new Witness(home, slots);
-  home.configure(settings(witness.command));
+  home.configure(crowdSettings(witness.command));
   const record = new Acknowledged({ human: HUMAN, slots, witness });
-  const crowd = new Crowd(record, AGENTS, { seed, size: CLIENTS });
+  const crowd = new Crowd(record, CROWD_AGENTS, { seed, size: CLIENTS });
   const spent = { startMs: [] as number[], checkMs: 0, loadMs: 0, startsKilled: 0, temporaries: 0 };
   const begunAt = performance.now();
 
@@ -112,22 +105,6 @@ t.test(`${KILLS} times killed under load, the daemon keeps what it acknowledged`
     spent.checkMs += performance.now() - at;
   }
 });
-
-function settings(command: readonly string[]) {
-  const handedOut = { adapter: "spawn", via: "heartbeat" };
-  return {
-    humans: [HUMAN, "jarvis"],
-    dispatch: { maxConcurrent: 28 },
-    retry: { maxAttempts: 2, initialDelayMs: 20, maxDelayMs: 100 },
-    agents: {
-      claude: { ...handedOut, maxConcurrent: 20 },
-      helper: { ...handedOut, maxConcurrent: 5 },
-      copilot: { adapter: "cli", command, maxConcurrent: 3 },
-      detached: { adapter: "spawn", via: "process", command, maxConcurrent: 2 },
-      gemini: { enabled: false },
-    },
-  };
-}
 
 /** Files that are there for the moment of a write: whatever the crash left of them, the next start removes. */
 function temporaries({ data }: Home): readonly string[] {

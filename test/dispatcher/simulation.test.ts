@@ -24,9 +24,10 @@ t.test(`${STEPS} random steps of a daemon break no rule, and all its lives come 
 t.test("a process that dies after any step of the same life leaves nothing behind", async (t) => {
   const seed = chooseSeed();
   const all: Life[] = Array.from({ length: DEATHS }, (_, step) => lifeWithDeath(seed, DEATHS, step));
-  const { failure } = await explore(all);
+  const { counts, failure } = await explore(all);
   if (failure !== null) return fail(t, failure);
-  t.pass(`${DEATHS} deaths`);
+  t.equal(counts.lives, DEATHS);
+  t.ok((counts.crashes ?? 0) >= DEATHS, `${counts.crashes} crashes: each life had one at least`);
 });
 
 async function fail(t: Test, failure: Failure): Promise<void> {

@@ -16,6 +16,31 @@ export interface CrowdAgent {
   readonly handedOut: boolean;
 }
 
+/** Two whose sessions are handed out, and two that run programs. */
+export const CROWD_AGENTS = [
+  { name: "claude", handedOut: true, maxConcurrent: 20 },
+  { name: "helper", handedOut: true, maxConcurrent: 5 },
+  { name: "copilot", handedOut: false, maxConcurrent: 3 },
+  { name: "detached", handedOut: false, maxConcurrent: 2 },
+] as const;
+
+/** A config with these agents; `command`: what the programs are. */
+export function crowdSettings(command: readonly string[]) {
+  const adapters = {
+    claude: { adapter: "spawn", via: "heartbeat" },
+    helper: { adapter: "spawn", via: "heartbeat" },
+    copilot: { adapter: "cli", command },
+    detached: { adapter: "spawn", via: "process", command },
+  };
+  const agents = CROWD_AGENTS.map(({ name, maxConcurrent }) => [name, { ...adapters[name], maxConcurrent }]);
+  return {
+    humans: [HUMAN, "jarvis"],
+    dispatch: { maxConcurrent: 28 },
+    retry: { maxAttempts: 2, initialDelayMs: 20, maxDelayMs: 100 },
+    agents: { ...Object.fromEntries(agents), gemini: { enabled: false } },
+  };
+}
+
 interface Operation {
   readonly method: string;
   readonly path: string;
