@@ -28,8 +28,6 @@ export interface Registry {
   unavailability(name: string): Unavailability | null;
   /** Grows when an agent or what is known of it changes. */
   readonly version: number;
-  /** Tries it; `null` = it can be reached and its program is there. */
-  check(name: string): Promise<string | null>;
   /** Tries it, and tells all that was found. */
   inspect(name: string): Promise<readonly Finding[]>;
   /** `null`: it is gone from the config, or has no run of ours. */
@@ -69,7 +67,6 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
     get version() {
       return version;
     },
-    check,
     inspect,
     adapterFor,
     adapterOf: (method) => (method === "sessions_spawn" ? null : adapters[method]),
@@ -86,10 +83,6 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
       await Promise.all(Object.values(adapters).map((adapter) => adapter.close()));
     },
   };
-
-  async function check(name: string): Promise<string | null> {
-    return problemOf(await inspect(name));
-  }
 
   async function inspect(name: string): Promise<readonly Finding[]> {
     const adapter = adapterFor(name);
@@ -117,7 +110,7 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
   function recheckLater(): void {
     if (isClosed) return;
     cancelRecheck ??= clock.after(RECHECK_MS, () => {
-      void Promise.allSettled([...found.keys()].map(check)).then(() => {
+      void Promise.allSettled([...found.keys()].map(inspect)).then(() => {
         cancelRecheck = null;
         if (found.size > 0) recheckLater();
       });

@@ -8,10 +8,8 @@ import { createLocalAdapter } from "./local/adapter.ts";
 
 export function createSpawnAdapter(context: AdapterContext): AgentAdapter {
   const local = createLocalAdapter("spawn", context);
-  const isHandedOut = (agent: string) => agentSettings(context, agent).via === "heartbeat";
   return {
     ...local,
-    check: async (agent) => (isHandedOut(agent) ? null : local.check(agent)),
-    inspect: async (agent) => (isHandedOut(agent) ? [] : local.inspect(agent)),
+    inspect: async (agent) => (agentSettings(context, agent).via === "heartbeat" ? [] : local.inspect(agent)),
   };
 }

@@ -5,7 +5,7 @@ import { type AdapterContext, agentSettings, reporting } from "./adapter-context
 import { AgentProblem, hostWords } from "./agent-problem.ts";
 import { commandTemplate, fillIn } from "./command.ts";
 import { remoteEnvironment } from "./environment.ts";
-import { clockFinding, diskFinding, problemOf } from "./findings.ts";
+import { clockFinding, diskFinding } from "./findings.ts";
 import { expandHome } from "./paths.ts";
 import { workFolder } from "./run-directory.ts";
 import { noKey } from "./ssh/credentials.ts";
@@ -25,7 +25,6 @@ export function createSshAdapter(context: AdapterContext): AgentAdapter {
   return {
     method: "ssh",
     open: (spec, listener) => openRun(context, hostOf, spec, reporting(context, spec.agent, listener)),
-    check: async (agent) => problemOf(await inspectHost(context, hostOf, agent)),
     inspect: (agent) => inspectHost(context, hostOf, agent),
     close: async () => {
       await Promise.all([...hosts.values()].map((host) => host.close()));

@@ -113,9 +113,7 @@ export interface AgentAdapter {
    * is told by `ended` (asynchronously, never before `open` returned).
    */
   open(spec: RunSpec, listener: RunListener): Run;
-  /** Can the agent be reached, is its program there; `null` = yes, else a sentence for the user that says what to do. */
-  check(agent: string): Promise<string | null>;
-  /** Everything that was looked at to answer that, and what else is worth knowing before work is given to it. */
+  /** Can the agent be reached, is its program there, and what else is worth knowing before work is given to it. */
   inspect(agent: string): Promise<readonly Finding[]>;
   /** Lets go of connections; runs stay. */
   close(): Promise<void>;

@@ -8,6 +8,7 @@ import {
   isRunning,
   newSpec,
   openSession,
+  problemWith,
   readOr,
   runToEnd,
   type TestAgents,
@@ -497,9 +498,9 @@ export function adapterContract(t: Test, parts: ContractParts): void {
         command,
       );
       t.match(reports.at(-1), { agent: name, reason: String });
-      t.match(await adapter.check(name), String, command);
+      t.match(await problemWith(adapter, name), String, command);
     }
-    t.equal(await adapter.check(agent(["sh"])), null);
+    t.equal(await problemWith(adapter, agent(["sh"])), null);
   });
 
   contract("what is looked at before work is given to an agent", async (t) => {
@@ -523,7 +524,7 @@ export function adapterContract(t: Test, parts: ContractParts): void {
     };
     t.same(await says("cat; echo 1.2.3; echo more"), ["ok", "1.2.3"]);
     t.match(await says("echo no such library >&2; exit 1"), ["fail", /"gemini --version" fails/]);
-    t.match(await adapter.check(known), /"gemini --version" fails/);
+    t.match(await problemWith(adapter, known), /"gemini --version" fails/);
   });
 
   contract("commands that cannot be: they say why, and nothing is started", async (t) => {

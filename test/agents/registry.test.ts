@@ -5,7 +5,7 @@ import { hostWords, toSessionError } from "../../src/agents/agent-problem.ts";
 import { createRegistry } from "../../src/agents/registry.ts";
 import type { AgentSettings, Config } from "../../src/config/schema.ts";
 import type { Clock } from "../../src/dispatcher/ports.ts";
-import { newSpec, runToEnd, testAgents, until } from "../support/agents.ts";
+import { newSpec, problemWith, runToEnd, testAgents, until } from "../support/agents.ts";
 
 const SSH = {
   host: "mac",
@@ -94,7 +94,7 @@ t.test("what a program or a host said is a short line in a reason", async (t) =>
     preset: { adapter: "cli", preset: "codex", env: { PATH: "{here}:/usr/bin:/bin" } },
   });
   install(file("codex"), "printf '\\033[2Jred\\r\\nalert \\342\\200\\256' >&2; exit 1");
-  const reason = (await registry.check("preset")) ?? "";
+  const reason = (await problemWith(registry, "preset")) ?? "";
   t.match(reason, /fails: \[2Jred alert$/);
   t.equal(registry.unavailability("preset")?.reason, reason);
   t.equal(hostWords(`a\u001b]0;b\u0007 \u202e\n${"x".repeat(1000)}`).length, 300);
@@ -105,14 +105,14 @@ t.test("what a program or a host said is a short line in a reason", async (t) =>
 t.test("a check finds out, and what it finds counts", async (t) => {
   const { registry, file } = setUp(t, { late: { adapter: "cli", command: ["{here}/late"] } });
   const { version } = registry;
-  t.match(await registry.check("late"), /not there/);
+  t.match(await problemWith(registry, "late"), /not there/);
   t.equal(registry.version, version, "nothing new");
   install(file("late"));
-  t.equal(await registry.check("late"), null);
+  t.equal(await problemWith(registry, "late"), null);
   t.equal(registry.unavailability("late"), null);
   t.ok(registry.version > version);
-  t.match(await registry.check("nobody"), /nobody/);
-  t.equal(await registry.check("jarvis"), null);
+  t.match(await problemWith(registry, "nobody"), /nobody/);
+  t.equal(await problemWith(registry, "jarvis"), null);
 });
 
 t.test("what cannot be reached is tried again by itself", async (t) => {
@@ -129,7 +129,7 @@ t.test("what cannot be reached is tried again by itself", async (t) => {
 t.test("a start that fails for what is the agent's own tells the registry, and one that works too", async (t) => {
   const { registry, file, remove } = setUp(t, { flaky: { adapter: "cli", command: ["{here}/flaky"] } });
   install(file("flaky"));
-  t.equal(await registry.check("flaky"), null);
+  t.equal(await problemWith(registry, "flaky"), null);
   const adapter = registry.adapterFor("flaky");
   if (adapter === null) throw new Error("no adapter");
   remove("flaky");
@@ -158,10 +158,10 @@ t.test("a known program is asked for its version, a command of the user's own is
   });
   install(file("codex"), 'echo "codex $*" >>"$0.log"; echo "cannot open its settings" >&2; exit 1');
   install(file("own"), 'echo started >>"$0.log"; exit 1');
-  t.match(await registry.check("preset"), /"codex --version" fails: cannot open its settings/);
-  t.equal(await registry.check("own"), null);
+  t.match(await problemWith(registry, "preset"), /"codex --version" fails: cannot open its settings/);
+  t.equal(await problemWith(registry, "own"), null);
   install(file("codex"));
-  t.equal(await registry.check("preset"), null);
+  t.equal(await problemWith(registry, "preset"), null);
 });
 
 /** `{here}` in what stands in the config is a directory of the test's own. */

@@ -8,7 +8,16 @@ import { hostCommand, installCommand } from "../../src/agents/ssh/host-scripts.t
 import { createSshAdapter } from "../../src/agents/ssh.ts";
 import type { SshSettings } from "../../src/config/schema.ts";
 import type { Clock } from "../../src/dispatcher/ports.ts";
-import { isRunning, newSpec, openSession, readOr, runToEnd, testAgents, until } from "../support/agents.ts";
+import {
+  isRunning,
+  newSpec,
+  openSession,
+  problemWith,
+  readOr,
+  runToEnd,
+  testAgents,
+  until,
+} from "../support/agents.ts";
 import { type SshdPlace, skipWithoutSshd, startSshd, type TestSshd } from "../support/sshd.ts";
 
 t.setTimeout(300_000);
@@ -29,7 +38,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
       const ends = await Promise.all([...names, ...names, ...names].map((name) => runToEnd(adapter, newSpec(name))));
       for (const { outcome } of ends) t.equal(outcome.status, "completed");
     }
-    t.equal(await adapter.check(names[0] ?? ""), null);
+    t.equal(await problemWith(adapter, names[0] ?? ""), null);
     t.equal(sshd.logins(), 1);
   });
 

@@ -7,7 +7,7 @@ import t, { type Test } from "tap";
 import { createSshAdapter } from "../../src/agents/ssh.ts";
 import type { SshSettings } from "../../src/config/schema.ts";
 import type { AgentAdapter } from "../../src/dispatcher/ports.ts";
-import { newSpec, runToEnd, type TestAgents, testAgents } from "../support/agents.ts";
+import { newSpec, problemWith, runToEnd, type TestAgents, testAgents } from "../support/agents.ts";
 import { authorize, skipWithoutSshd, startSshd, type TestSshd } from "../support/sshd.ts";
 
 t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
@@ -31,7 +31,7 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     const { adapter, agents } = setUp(t, sshd, { knownHostsFile: file("none") });
     const name = agents.agent(["true"]);
     const fingerprint = keygen("-lf", file("host.pub")).split(" ")[1] ?? "";
-    const problem = (await adapter.check(name)) ?? "";
+    const problem = (await problemWith(adapter, name)) ?? "";
     t.match(problem, `[127.0.0.1]:${sshd.port} is not in ${file("none")}`);
     t.match(problem, fingerprint);
     t.match(problem, `ssh-keyscan -p ${sshd.port} 127.0.0.1 >> ${file("none")}`);
@@ -45,9 +45,9 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
     const known = file("from-keyscan");
     const { adapter, agents } = setUp(t, sshd, { knownHostsFile: known });
     const name = agents.agent(["true"]);
-    const command = /then: (ssh-keyscan .*)$/.exec((await adapter.check(name)) ?? "")?.[1] ?? "false";
+    const command = /then: (ssh-keyscan .*)$/.exec((await problemWith(adapter, name)) ?? "")?.[1] ?? "false";
     execFileSync("sh", ["-c", command], { stdio: "ignore" });
-    t.equal(await adapter.check(name), null);
+    t.equal(await problemWith(adapter, name), null);
     keygen("-H", "-f", known);
     t.match(readFileSync(known, "utf8"), /^\|1\|/m);
     t.equal(await setUp(t, sshd, { knownHostsFile: known }).check(), null, "hashed names are known too");
@@ -142,15 +142,15 @@ t.test("over a real OpenSSH server", { skip: skipWithoutSshd() }, async (t) => {
   t.test("a program that is not there, seen from here", async (t) => {
     const { adapter, agents } = setUp(t, sshd);
     t.match(
-      await adapter.check(agents.agent(["surely-not-installed"])),
+      await problemWith(adapter, agents.agent(["surely-not-installed"])),
       /can be reached, but surely-not-installed is not/,
     );
     const env = { PATH: "/surely/not/there" };
-    const problem = (await adapter.check(agents.agent(["sh"], { env }))) ?? "";
+    const problem = (await problemWith(adapter, agents.agent(["sh"], { env }))) ?? "";
     t.match(problem, /sh is not on the PATH of its agent there/);
     t.notMatch(problem, "surely");
-    t.equal(await adapter.check(agents.agent(["./relative"])), null);
-    t.equal(await adapter.check(agents.agent(["/bin/sh"])), null);
+    t.equal(await problemWith(adapter, agents.agent(["./relative"])), null);
+    t.equal(await problemWith(adapter, agents.agent(["/bin/sh"])), null);
   });
 
   t.test("a run directory that a shell could misread is refused before anything is asked", async (t) => {
@@ -180,7 +180,7 @@ function setUp(
   const environment = { ...agents.context.environment, SSH_AUTH_SOCK: other.SSH_AUTH_SOCK };
   const adapter = createSshAdapter({ ...agents.context, environment });
   t.teardown(() => adapter.close());
-  return { adapter, agents, check: () => adapter.check(agents.agent(["sh"])) };
+  return { adapter, agents, check: () => problemWith(adapter, agents.agent(["sh"])) };
 }
 
 function has(program: string): boolean {

@@ -287,7 +287,6 @@ export class Host {
     return {
       method,
       open: (spec, listener) => this.#open(spec, listener),
-      check: async () => null,
       inspect: async () => [],
       close: async () => {},
     };

@@ -3,10 +3,11 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AdapterContext } from "../../src/agents/adapter-context.ts";
+import { problemOf } from "../../src/agents/findings.ts";
 import type { AgentSettings, Config } from "../../src/config/schema.ts";
 import type { RunFacts } from "../../src/core/session.ts";
 import { realClock } from "../../src/dispatcher/clock.ts";
-import type { AgentAdapter, Run, RunEnd, RunSpec } from "../../src/dispatcher/ports.ts";
+import type { AgentAdapter, Finding, Run, RunEnd, RunSpec } from "../../src/dispatcher/ports.ts";
 
 /** Nothing in these tests takes longer on the slowest machine. */
 const PATIENCE_MS = 60_000;
@@ -95,6 +96,14 @@ export interface OpenSession {
   readonly started: Promise<RunFacts>;
   readonly ended: Promise<RunEnd>;
   readonly signs: () => number;
+}
+
+/** Why nothing can be started; `null` = something can. */
+export async function problemWith(
+  where: { inspect(agent: string): Promise<readonly Finding[]> },
+  agent: string,
+): Promise<string | null> {
+  return problemOf(await where.inspect(agent));
 }
 
 let sessions = 0;

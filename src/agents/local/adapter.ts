@@ -4,7 +4,6 @@ import type { AgentAdapter, RunSpec } from "../../dispatcher/ports.ts";
 import { type AdapterContext, agentSettings, reporting } from "../adapter-context.ts";
 import { commandTemplate, fillIn } from "../command.ts";
 import { localEnvironment } from "../environment.ts";
-import { problemOf } from "../findings.ts";
 import { workFolder } from "../run-directory.ts";
 import { inspectLocally } from "./check.ts";
 import type { LocalPlan } from "./run.ts";
@@ -20,7 +19,6 @@ export function createLocalAdapter(method: Method, context: AdapterContext): Age
         plan: (directory) => planRun(context, spec, directory),
         limits: () => agentSettings(context, spec.agent),
       }),
-    check: async (agent) => problemOf(await inspectLocally(context, agent)),
     inspect: (agent) => inspectLocally(context, agent),
     close: () => runs.close(),
   };
