@@ -4,12 +4,14 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { wantsCallback } from "./agents/callback-way.ts";
+import { loadPrices } from "./agents/prices.ts";
 import { buildPrompt } from "./agents/prompt.ts";
 import { pruneRuns } from "./agents/prune-runs.ts";
 import { createRegistry } from "./agents/registry.ts";
+import { createVerifier } from "./agents/verification.ts";
 import type { Config } from "./config/schema.ts";
 import type { Context } from "./core/decision.ts";
-import type { ActiveSession } from "./core/session.ts";
+import type { ActiveSession, Usage } from "./core/session.ts";
 import type { State } from "./core/state.ts";
 import { realClock, realIds } from "./dispatcher/clock.ts";
 import { Dispatcher } from "./dispatcher/dispatcher.ts";
@@ -61,7 +63,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
   const { journal } = storage;
   const dataDirectory = storage.directory.path;
   const secret = Buffer.from(storage.directory.secret, "hex");
-  const archive = await openArchives(dataDirectory, log);
+  const [archive, priceOf] = await Promise.all([openArchives(dataDirectory, log), loadPrices()]);
   const registry = createRegistry({ config, clock, environment: process.env });
   const signs = new Signs();
 
@@ -69,6 +71,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
   const isArchived = (id: string) => archive.hasTask(id);
   const newId = (prefix: string) => ids.next(prefix);
   const random = () => ids.random();
+  const price = (agent: string, usage: Usage | undefined) => priceOf(registry.agent(agent), usage);
   /** Made for every command. */
   const circumstances = (): Context => ({
     now: clock.now(),
@@ -81,6 +84,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
     newId,
     random,
     retry: config.retry,
+    price,
   });
   const dispatcher: Dispatcher = new Dispatcher({
     journal,
@@ -117,6 +121,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
       attempt: session.attempt,
       lockedFiles: session.files,
       lastError: task.lastError,
+      goesOn: session.resumes !== undefined,
       callback: wantsCallback(settings, publicUrl()) ? callback : null,
     });
   };
@@ -140,6 +145,14 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
       },
       deadlineAt: session.deadlineAt,
       hasBegun: session.run !== undefined,
+      isolation: session.isolation,
+      resumes: session.resumes,
+      workOf: session.resumes?.origin,
+    }),
+    verifier: createVerifier({
+      clock,
+      config: () => config,
+      adapterFor: (session) => registry.workspaceAdapter(session.method),
     }),
     log,
   });

@@ -137,6 +137,8 @@ function archivedTask(n: number): Task {
     timeoutMs: null,
     stallTimeoutMs: null,
     startTimeoutMs: null,
+    verify: [],
+    isolation: null,
     attempts: 1,
     retryAt: null,
     hold: null,

@@ -1,13 +1,16 @@
 /** An agent's command line: an array with places that are filled in, never a shell's line. */
 import type { AgentSettings } from "../config/schema.ts";
 import { AgentProblem } from "./agent-problem.ts";
-import { presetCommand } from "./presets.ts";
+import type { PresetChoice, PresetName } from "./presets/preset.ts";
+import { PRESETS } from "./presets/presets.ts";
 
 /** What the places stand for. */
 export interface CommandValues {
   readonly prompt: string;
   /** Absolute. */
   readonly promptFile: string;
+  /** Absolute: where a program can write what it used. */
+  readonly usageFile: string;
   readonly model: string | null;
   readonly taskId: string;
   readonly sessionId: string;
@@ -24,19 +27,26 @@ export interface Command {
 
 /** Linux takes no argument over 128 KiB (MAX_ARG_STRLEN, its final zero byte included). */
 const ARGUMENT_BYTES_MAX = 128 * 1024 - 1;
-const PLACE = /\{(prompt|promptFile|model|taskId|sessionId|workdir)\}/g;
+const PLACE = /\{(prompt|promptFile|usageFile|model|taskId|sessionId|workdir)\}/g;
 
-/** The configured command, or the preset's. Throws `BAD_CONFIG` where there is neither. */
+/** The configured command, or the preset's, and the agent's further arguments. Throws `BAD_CONFIG` where there is neither. */
 export function commandTemplate(
-  settings: Pick<AgentSettings, "command" | "preset">,
+  settings: Pick<AgentSettings, "command" | "preset" | "permissions" | "args">,
   model: string | null,
+  resume: string | null = null,
 ): readonly [string, ...string[]] {
-  const { command, preset } = settings;
+  const { command, preset, permissions, args } = settings;
   if (command === undefined && preset === undefined) throw bad('the agent has neither a "command" nor a "preset"');
-  const [program, ...rest] = command ?? (preset === undefined ? [] : presetCommand(preset, model));
+  const [program, ...rest] =
+    command ?? (preset === undefined ? [] : presetCommand(preset, { model, permissions, resume, args }));
   if (!program) throw bad("the agent's command names no program");
   if (program.startsWith("-")) throw bad(`the agent's command begins with ${program}, which is no program`);
   return [program, ...rest];
+}
+
+function presetCommand(name: PresetName, choice: PresetChoice): readonly string[] {
+  const { program, arguments: argumentsFor } = PRESETS[name];
+  return [program, ...argumentsFor(choice)];
 }
 
 /**

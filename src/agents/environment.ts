@@ -1,30 +1,24 @@
 /** What an agent's program finds in its environment: an allow-list, so that nothing of the daemon's own reaches it by accident. */
 import type { AgentSettings } from "../config/schema.ts";
+import { environmentOf } from "./known-program.ts";
 
 /** Of the daemon's own environment. */
 const PASSED_ON = ["PATH", "HOME", "USER", "LANG", "TERM", "TMPDIR"];
 /** The operator's, and nobody else's, whatever `envPass` says. */
 const NEVER = new Set(["JARVIS_TOKEN", "JARVIS_TOKEN_FILE"]);
 
+type EnvironmentSettings = Pick<AgentSettings, "preset" | "env" | "envPass">;
 type Variables = Readonly<Record<string, string>>;
 
 /** For a program on this machine. `own`: the run's JARVIS_* variables, which win over everything. */
-export function localEnvironment(
-  daemon: NodeJS.ProcessEnv,
-  settings: Pick<AgentSettings, "env" | "envPass">,
-  own: Variables,
-): Variables {
+export function localEnvironment(daemon: NodeJS.ProcessEnv, settings: EnvironmentSettings, own: Variables): Variables {
   return { ...pick(daemon, PASSED_ON), ...remoteEnvironment(daemon, settings, own) };
 }
 
 /** For a program on another host, which has its own PATH, HOME and so on: what is added to them. */
-export function remoteEnvironment(
-  daemon: NodeJS.ProcessEnv,
-  settings: Pick<AgentSettings, "env" | "envPass">,
-  own: Variables,
-): Variables {
+export function remoteEnvironment(daemon: NodeJS.ProcessEnv, settings: EnvironmentSettings, own: Variables): Variables {
   const chosen = settings.envPass.filter((name) => !NEVER.has(name));
-  return withoutZeros({ ...pick(daemon, chosen), ...settings.env, ...own });
+  return withoutZeros({ ...pick(daemon, chosen), ...environmentOf(settings), ...own });
 }
 
 function pick(from: NodeJS.ProcessEnv, names: readonly string[]): Record<string, string> {

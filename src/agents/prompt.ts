@@ -10,6 +10,8 @@ export interface PromptParts {
   readonly lockedFiles: readonly string[];
   /** Why the last attempt failed. */
   readonly lastError: SessionError | null;
+  /** The agent goes on in a session of its own that knows the task already. */
+  readonly goesOn: boolean;
   /** `null`: the agent's output and exit tell all. */
   readonly callback: CallbackParts | null;
 }
@@ -30,10 +32,13 @@ export interface CallbackParts {
 const COMMENT_BYTES_MAX = 64 * 1024;
 const ERROR_BYTES_MAX = 4 * 1024;
 
+const GO_ON =
+  "You have worked on this before, in this very session, and were interrupted. Look at what is there, and go on from it to the end.";
+
 export function buildPrompt(parts: PromptParts): string {
   const sections = [
     `# ${parts.task.title}`,
-    parts.task.description.trim(),
+    parts.goesOn ? GO_ON : parts.task.description.trim(),
     place(parts),
     comments(parts.task.comments),
     attempt(parts),

@@ -8,6 +8,7 @@ import type { AdapterContext } from "./adapter-context.ts";
 import { toSentence } from "./agent-problem.ts";
 import { createCliAdapter } from "./cli.ts";
 import { problemOf } from "./findings.ts";
+import { outputOf } from "./known-program.ts";
 import { findMissing } from "./local/check.ts";
 import { createSpawnAdapter } from "./spawn.ts";
 import { createSshAdapter, findMissingKey } from "./ssh.ts";
@@ -34,6 +35,8 @@ export interface Registry {
   adapterFor(name: string): AgentAdapter | null;
   /** For a session that has a run: how it was started counts, whatever the config says of its agent by now. */
   adapterOf(method: Method): AgentAdapter | null;
+  /** For other programs in the workspace of such a session. */
+  workspaceAdapter(method: Method): AgentAdapter;
   reload(config: Config): void;
   /** Lets go of connections; runs stay. */
   close(): Promise<void>;
@@ -41,6 +44,8 @@ export interface Registry {
 
 /** A program that answers in plain text may be silent to its end: silence is no sign of a stall. */
 const TEXT_STALL_TIMEOUT_MS = 0;
+/** One that tells what it does line by line is not. */
+const STALL_TIMEOUT_MS = 5 * 60 * 1000;
 /** What cannot be reached is tried again, since nobody tells when a host is back or a program was installed. */
 const RECHECK_MS = 30_000;
 
@@ -70,6 +75,7 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
     inspect,
     adapterFor,
     adapterOf: (method) => (method === "sessions_spawn" ? null : adapters[method]),
+    workspaceAdapter: (method) => (method === "ssh" ? adapters.ssh : adapters.cli),
     reload(next) {
       config = next;
       byName = agentsOf(next);
@@ -150,6 +156,8 @@ const NEVER_DISPATCHED = {
   claimTimeoutMs: 0,
   exitGraceMs: 0,
   account: null,
+  isolation: "none",
+  resume: false,
 } as const;
 
 function toAgent(name: string, settings: AgentSettings): Agent {
@@ -162,11 +170,14 @@ function toAgent(name: string, settings: AgentSettings): Agent {
     maxConcurrent: settings.maxConcurrent,
     bestFor: settings.bestFor,
     timeoutMs: settings.timeoutMs,
-    stallTimeoutMs: settings.stallTimeoutMs ?? TEXT_STALL_TIMEOUT_MS,
+    stallTimeoutMs:
+      settings.stallTimeoutMs ?? (outputOf(settings) === "text" ? TEXT_STALL_TIMEOUT_MS : STALL_TIMEOUT_MS),
     startTimeoutMs: settings.startTimeoutMs,
     claimTimeoutMs: settings.claimTimeoutMs,
     exitGraceMs: settings.exitGraceMs,
     account: settings.account ?? null,
+    isolation: settings.isolation,
+    resume: settings.resume && settings.preset !== undefined && settings.command === undefined,
   };
 }
 

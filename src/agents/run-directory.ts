@@ -19,10 +19,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { isOutputFormat, type OutputFormat } from "./output/formats.ts";
 import { parseExit, parseProgram, parseStartError, parseWrapper, type RunRecord } from "./run-records.ts";
 import { isRemotePath, type SshTarget } from "./ssh/target.ts";
 
-export const OUTPUT_STREAMS = ["stdout", "stderr"] as const;
+/** What a program prints; and what it writes of what it used, where it has a file for that. */
+export const OUTPUT_STREAMS = ["stdout", "stderr", "usage"] as const;
 export type OutputStream = (typeof OUTPUT_STREAMS)[number];
 
 export const LEFTOVERS = ["kill", "report"] as const;
@@ -33,6 +35,8 @@ export interface RunLimits {
   readonly maxOutputBytes: number;
   /** What becomes of processes that the program started in groups of their own, when it has ended. */
   readonly leftovers: (typeof LEFTOVERS)[number];
+  /** How its output is read. */
+  readonly output: OutputFormat;
 }
 
 /** How a run was started, for whoever follows it later, when the config may be another. Nothing secret. */
@@ -84,20 +88,23 @@ export function readRunSettings(directory: string): RunSettings | null {
   const text = readIfThere(join(directory, "run.json"));
   try {
     const value: unknown = text === null ? null : JSON.parse(text);
-    return isRunSettings(value) ? { ...value, leftovers: value.leftovers ?? "kill" } : null;
+    return isRunSettings(value)
+      ? { ...value, leftovers: value.leftovers ?? "kill", output: value.output ?? "text" }
+      : null;
   } catch {
     return null;
   }
 }
 
 /** The program can write into the directory: what is read from it is looked at first. */
-function isRunSettings(value: unknown): value is Omit<RunSettings, "leftovers"> & Partial<RunLimits> {
+function isRunSettings(value: unknown): value is Omit<RunSettings, "leftovers" | "output"> & Partial<RunLimits> {
   if (!isObject(value)) return false;
-  const { agent, killGraceMs, maxOutputBytes, leftovers = "kill", mark, ssh } = value;
+  const { agent, killGraceMs, maxOutputBytes, leftovers = "kill", output = "text", mark, ssh } = value;
   return (
     [agent, mark].every((one) => typeof one === "string") &&
     [killGraceMs, maxOutputBytes].every(isAmount) &&
     LEFTOVERS.some((one) => one === leftovers) &&
+    isOutputFormat(output) &&
     (ssh === undefined || isTarget(ssh))
   );
 }

@@ -1,70 +1,132 @@
-/** How a run ended, from its exit record and its logs: the same for every way to reach an agent. */
-import { constants } from "node:fs";
-import { open } from "node:fs/promises";
-import type { Cost, RunExit, SessionError } from "../core/session.ts";
+/** How a run ended, from its exit record and its output: the same for every way to reach an agent. */
+import type { ErrorClass } from "../core/policy/error-class.ts";
+import type { RunExit, SessionError, Warning } from "../core/session.ts";
 import type { RunEnd } from "../dispatcher/ports.ts";
-import { TEXT_BYTES_WANTED, textResult } from "./output/text.ts";
-import { limitLog, logFile, logSize, OUTPUT_STREAMS, PLAIN_FILE, type RunSettings } from "./run-directory.ts";
+import { type LineFormat, lineFormat } from "./output/formats.ts";
+import { readHead, readTail, summarize } from "./output/read-output.ts";
+import type { Summary } from "./output/summary.ts";
+import { cutResult, TEXT_BYTES_WANTED, textResult } from "./output/text.ts";
+import { errorOf, troubleError } from "./output/trouble.ts";
+import { limitLog, logFile, logSize, OUTPUT_STREAMS, type RunLimits } from "./run-directory.ts";
 import type { ExitRecord } from "./run-records.ts";
 
-/** Plain text tells nothing of it. */
-const UNKNOWN_COST: Cost = { usd: null, basis: "unknown" };
 /** Of stderr, in the sentence that says why a program failed. */
 const ERROR_TAIL_BYTES = 2000;
 
 export interface EndedRun {
   readonly sessionId: string;
   readonly directory: string;
-  readonly settings: Pick<RunSettings, "maxOutputBytes">;
+  readonly settings: Pick<RunLimits, "maxOutputBytes" | "output">;
   readonly exit: ExitRecord;
   /** Of a run that had no program: any program could have written it. */
   readonly startError: string | null;
+  /** Ms since the epoch. */
+  readonly now: number;
 }
 
-/** Reads the logs and cuts them to the run's limit. */
+/** Cuts the logs to the run's limit, and reads them. */
 export async function endOfRun(run: EndedRun): Promise<RunEnd> {
   const tooLong = OUTPUT_STREAMS.find((stream) => logSize(run.directory, stream) > run.settings.maxOutputBytes);
   for (const stream of OUTPUT_STREAMS) limitLog(run.directory, stream, run.settings.maxOutputBytes);
 
   if (run.startError !== null) return refusedRun(run.startError);
-  const exit = toRunExit(run.exit);
-  const stderr = await readTail(logFile(run.directory, "stderr"), ERROR_TAIL_BYTES);
-  const output = await readHead(logFile(run.directory, "stdout"), TEXT_BYTES_WANTED);
-  const printed = output.bytes.length === 0 ? {} : { result: textResult(output.bytes, output.size, run.sessionId) };
-  const end = (status: "failed" | "timed_out", error: SessionError): RunEnd => ({
-    exit,
-    outcome: { status, error, ...printed },
-    cost: UNKNOWN_COST,
-  });
+  const stderr = (await readTail(logFile(run.directory, "stderr"), ERROR_TAIL_BYTES)).trim();
+  const stopped = stoppedBy(run, tooLong);
+  const format = lineFormat(run.settings.output);
+  if (format === null) return textEnd(run, stopped, stderr);
+  return linesEnd(run, format, stopped, await summarize(run.directory, format), stderr);
+}
 
+type Failure = { readonly status: "failed" | "timed_out"; readonly error: SessionError };
+
+/** What ended it before its program did; `null` = nothing. */
+function stoppedBy({ settings, exit }: EndedRun, tooLong: string | undefined): Failure | null {
   if (tooLong !== undefined) {
-    const limit = `${run.settings.maxOutputBytes} bytes (maxOutputBytes)`;
-    return end("failed", {
-      code: "OUTPUT_LIMIT",
-      message: `stopped: its ${tooLong} passed the limit of ${limit}; the log is cut there`,
-    });
+    const limit = `${settings.maxOutputBytes} bytes (maxOutputBytes)`;
+    const message = `stopped: its ${tooLong} passed the limit of ${limit}; the log is cut there`;
+    return { status: "failed", error: { code: "OUTPUT_LIMIT", message } };
   }
-  if (run.exit.timedOut)
-    return end("timed_out", { code: "TIMED_OUT", message: "its total time (timeoutMs) was over, and it was stopped" });
-  if (run.exit.stopped) return end("failed", { code: "STOPPED", message: "it was stopped" });
-  if (run.exit.status === 0) {
-    return {
-      exit,
-      outcome: { status: "completed", result: textResult(output.bytes, output.size, run.sessionId) },
-      cost: UNKNOWN_COST,
-    };
+  if (exit.timedOut) {
+    const message = "its total time (timeoutMs) was over, and it was stopped";
+    return { status: "timed_out", error: { code: "TIMED_OUT", message } };
   }
-  const how = exit.signal === undefined ? `exited with status ${run.exit.status}` : `was ended by ${exit.signal}`;
-  const said = stderr.trim();
-  return end("failed", {
+  return exit.stopped ? { status: "failed", error: { code: "STOPPED", message: "it was stopped" } } : null;
+}
+
+/** Of a program that answers in plain text: what it prints is its result, and its exit status says whether it is one. */
+async function textEnd(run: EndedRun, stopped: Failure | null, stderr: string): Promise<RunEnd> {
+  const exit = toRunExit(run.exit);
+  const output = await readHead(logFile(run.directory, "stdout"), TEXT_BYTES_WANTED);
+  const result = textResult(output.bytes, output.size, run.sessionId);
+  if (stopped === null && run.exit.status === 0) return { exit, outcome: { status: "completed", result } };
+  const failure = stopped ?? { status: "failed", error: exitError(exit, stderr) };
+  return { exit, outcome: { ...failure, ...(output.size === 0 ? {} : { result }) } };
+}
+
+/**
+ * Of a program that tells in lines what it does. Exit 0 is not enough: it also must have come to its end in order, with words, and
+ * not aborted.
+ */
+function linesEnd(
+  run: EndedRun,
+  format: LineFormat,
+  stopped: Failure | null,
+  summary: Summary,
+  stderr: string,
+): RunEnd {
+  const { agentSession, usage, totals, toolCalls, text } = summary;
+  const result = cutResult(text, run.sessionId);
+  const facts = {
+    exit: toRunExit(run.exit),
+    toolCalls,
+    ...(usage === undefined ? {} : { usage }),
+    ...(agentSession === null
+      ? {}
+      : { agentSession: { id: agentSession, ...(totals === undefined ? {} : { totals }) } }),
+  };
+  const failure = stopped ?? failureOf(run, format, summary, stderr);
+  if (failure === null) return { ...facts, outcome: { status: "completed", result }, warnings: refusals(summary) };
+  return { ...facts, outcome: { ...failure, ...(text === "" ? {} : { result }) } };
+}
+
+/** `null` = it did not fail. */
+function failureOf(run: EndedRun, { exits }: LineFormat, summary: Summary, stderr: string): Failure | null {
+  const { status } = run.exit;
+  const failed = (error: SessionError): Failure => ({ status: "failed", error });
+  const exitClass = exits?.[status];
+  const trouble = (message: string, known?: ErrorClass) => troubleError({ message, class: known }, run.now, exitClass);
+  if (summary.trouble !== null) return failed(troubleError(summary.trouble, run.now, exitClass));
+  if (status === 0 && summary.wasAborted) return failed(errorOf("killed", "", "STOPPED"));
+  if (status === 0 && summary.hasEnded && summary.text !== "") return null;
+  if (status === 0 && summary.refused.length > 0)
+    return failed(errorOf("refused_permission", summary.refused.join(", ")));
+  if (status === 0) return failed(errorOf("empty_result", summary.hasEnded ? stderr : `${ENDED_EARLY} ${stderr}`));
+  const exit = toRunExit(run.exit);
+  if (exit.signal !== undefined) return failed(exitError(exit, stderr || summary.lastNote));
+  const told = trouble(`${stderr} ${summary.lastNote}`.trim());
+  return failed(told.code === "UNKNOWN" ? exitError(exit, stderr || summary.lastNote) : told);
+}
+
+const ENDED_EARLY = "its output breaks off before its end.";
+
+function refusals({ refused }: Summary): readonly Warning[] {
+  if (refused.length === 0) return [];
+  const message = `it was not allowed to use ${refused.join(", ")}: see whether the result lacks something (permissions, args)`;
+  return [{ code: "TOOLS_REFUSED", message }];
+}
+
+/** Of a program whose exit says that it failed, and nothing else does. */
+function exitError(exit: RunExit, said: string): SessionError {
+  const how = exit.signal === undefined ? `exited with status ${exit.exitCode}` : `was ended by ${exit.signal}`;
+  return {
     code: exit.signal === undefined ? "EXIT_STATUS" : "SIGNAL",
     message: said === "" ? `the program ${how}, with nothing on stderr` : `the program ${how}: ${said}`,
-  });
+  };
 }
 
 /** A run that has no program, or never had one. */
 export function failedRun(error: SessionError): RunEnd {
-  return { exit: {}, outcome: { status: "failed", error }, cost: UNKNOWN_COST };
+  return { exit: {}, outcome: { status: "failed", error } };
 }
 
 /** A run that the wrapper, or the host, would not start: `word` is its word for why. */
@@ -74,13 +136,13 @@ export function refusedRun(word: string): RunEnd {
 
 /** A run whose end nobody saw. */
 export function lostRun(code: string, message: string): RunEnd {
-  return { exit: {}, outcome: { status: "lost", error: { code, message } }, cost: UNKNOWN_COST };
+  return { exit: {}, outcome: { status: "lost", error: { code, message } } };
 }
 
 /** A run whose time was over before it began. */
 export function lateRun(): RunEnd {
   const message = "its total time (timeoutMs) was over before it could be started";
-  return { exit: {}, outcome: { status: "timed_out", error: { code: "TIMED_OUT", message } }, cost: UNKNOWN_COST };
+  return { exit: {}, outcome: { status: "timed_out", error: { code: "TIMED_OUT", message } } };
 }
 
 function toRunExit(exit: ExitRecord): RunExit {
@@ -111,49 +173,5 @@ function startError(word: string): SessionError {
       };
     default:
       return { code: "START_FAILED", message: `the wrapper could not start the program: ${word}` };
-  }
-}
-
-async function readHead(path: string, bytesMax: number): Promise<{ bytes: Buffer; size: number }> {
-  const file = await openIfThere(path);
-  if (file === null) return { bytes: Buffer.alloc(0), size: 0 };
-  try {
-    const { size } = await file.stat();
-    const { bytesRead, buffer } = await file.read(
-      Buffer.alloc(Math.min(size, bytesMax)),
-      0,
-      Math.min(size, bytesMax),
-      0,
-    );
-    return { bytes: buffer.subarray(0, bytesRead), size };
-  } finally {
-    await file.close();
-  }
-}
-
-async function readTail(path: string, bytesMax: number): Promise<string> {
-  const file = await openIfThere(path);
-  if (file === null) return "";
-  try {
-    const { size } = await file.stat();
-    const length = Math.min(size, bytesMax);
-    const { bytesRead, buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
-    const text = buffer.subarray(0, bytesRead).toString("utf8");
-    // Begins at a whole line where it does not begin at the beginning.
-    return size > length ? text.slice(text.indexOf("\n") + 1) : text;
-  } finally {
-    await file.close();
-  }
-}
-
-async function openIfThere(path: string) {
-  try {
-    const file = await open(path, constants.O_RDONLY | PLAIN_FILE);
-    if ((await file.stat()).isFile()) return file;
-    await file.close();
-    return null;
-  } catch (error) {
-    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ELOOP")) return null;
-    throw error;
   }
 }

@@ -6,8 +6,9 @@ import { AgentProblem, hostWords } from "./agent-problem.ts";
 import { commandTemplate, fillIn } from "./command.ts";
 import { remoteEnvironment } from "./environment.ts";
 import { clockFinding, diskFinding } from "./findings.ts";
+import { outputOf } from "./known-program.ts";
 import { expandHome } from "./paths.ts";
-import { workFolder } from "./run-directory.ts";
+import { logFile, workFolder } from "./run-directory.ts";
 import { noKey } from "./ssh/credentials.ts";
 import { SshHost } from "./ssh/host.ts";
 import { type RemotePlan, type RemoteSettings, SshRun } from "./ssh/run.ts";
@@ -42,7 +43,7 @@ function openRun(context: AdapterContext, hostOf: HostOf, spec: RunSpec, listene
     spec,
     listener,
     dataDirectory: context.config().dataDirectory,
-    settings: () => remoteSettings(context, spec.agent),
+    settings: () => remoteSettings(context, spec.agent, spec.command !== undefined),
     plan: (target, home) => planRun(context, spec, target, home),
     onGivenUp: (left) => host?.giveUp(run.id, left),
     onDone: () => host?.remove(run),
@@ -56,19 +57,32 @@ function openRun(context: AdapterContext, hostOf: HostOf, spec: RunSpec, listene
   return run;
 }
 
-function remoteSettings(context: AdapterContext, agent: string): RemoteSettings {
-  const { ssh, killGraceMs, maxOutputBytes, leftovers } = agentSettings(context, agent);
+/** `isCheck`: of a verifier, whose output is plain text whatever the agent's is. */
+function remoteSettings(context: AdapterContext, agent: string, isCheck = false): RemoteSettings {
+  const settings = agentSettings(context, agent);
+  const { ssh, killGraceMs, maxOutputBytes, leftovers } = settings;
   if (ssh === undefined) throw new AgentProblem("BAD_CONFIG", `the agent ${agent} has no "ssh" with a host`);
-  return { target: sshTarget(ssh), killGraceMs, maxOutputBytes, leftovers };
+  return {
+    target: sshTarget(ssh),
+    killGraceMs,
+    maxOutputBytes,
+    leftovers,
+    output: isCheck ? "text" : outputOf(settings),
+  };
 }
 
 function planRun(context: AdapterContext, spec: RunSpec, target: SshTarget, home: string): RemotePlan {
   const settings = agentSettings(context, spec.agent);
-  const directory = absolute(`${target.runDirectory.replace(/\/+$/, "")}/${spec.sessionId}`, home);
-  const path = spec.workspace ?? settings.workdir;
-  const command = fillIn(commandTemplate(settings, spec.model), {
+  const runs = target.runDirectory.replace(/\/+$/, "");
+  const directory = absolute(`${runs}/${spec.sessionId}`, home);
+  const { workOf } = spec;
+  const path =
+    spec.workspace ?? settings.workdir ?? (workOf === undefined ? undefined : workFolder(`${runs}/${workOf}`));
+  const resume = spec.resumes?.id ?? null;
+  const command = fillIn(spec.command ?? commandTemplate(settings, spec.model, resume), {
     prompt: spec.prompt,
     promptFile: `${directory}/prompt.md`,
+    usageFile: logFile(directory, "usage"),
     model: spec.model,
     taskId: spec.taskId,
     sessionId: spec.sessionId,

@@ -1,6 +1,7 @@
 /** Sessions and locks on the wire. */
 import { type Static, Type } from "@sinclair/typebox";
-import { ACTIVE_STATUSES, ENDED_STATUSES, METHODS } from "../core/session.ts";
+import { ERROR_CLASSES } from "../core/policy/error-class.ts";
+import { ACTIVE_STATUSES, ENDED_STATUSES, ISOLATIONS, METHODS } from "../core/session.ts";
 import { closed, Id, Name, NextCursor, Nullable, OneOf, Page, Time } from "./common.ts";
 import { Comment, Task } from "./task.ts";
 
@@ -12,7 +13,11 @@ const COST_USD_MAX = 1_000_000_000;
 
 export const Usage = Type.Object(
   {
-    inputTokens: Type.Optional(Type.Integer({ minimum: 0, maximum: TOKENS_MAX })),
+    inputTokens: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: TOKENS_MAX, description: "all, those from a cache among them" }),
+    ),
+    cacheReadTokens: Type.Optional(Type.Integer({ minimum: 0, maximum: TOKENS_MAX })),
+    cacheWriteTokens: Type.Optional(Type.Integer({ minimum: 0, maximum: TOKENS_MAX })),
     outputTokens: Type.Optional(Type.Integer({ minimum: 0, maximum: TOKENS_MAX })),
     costUsd: Type.Optional(Type.Number({ minimum: 0, maximum: COST_USD_MAX })),
     model: Type.Optional(Type.String({ maxLength: 200 })),
@@ -33,11 +38,29 @@ export const Session = Type.Object({
   lastSignAt: Time,
   completedAt: Type.Optional(Time),
   result: Type.Optional(Type.String()),
-  error: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
+  error: Type.Optional(
+    Type.Object({
+      code: Type.String(),
+      class: Type.Optional(OneOf(ERROR_CLASSES)),
+      message: Type.String(),
+      resetAt: Type.Optional(Time),
+    }),
+  ),
+  warnings: Type.Optional(Type.Array(Type.Object({ code: Type.String(), message: Type.String() }))),
   progress: Type.Optional(Type.String()),
   usage: Type.Optional(Usage),
+  verify: Type.Optional(
+    Type.Array(Type.String(), { description: "verifiers that must pass before it counts as done" }),
+  ),
+  isolation: Type.Optional(OneOf(ISOLATIONS)),
+  resumes: Type.Optional(Type.String({ description: "the agent's own session that it goes on with" })),
+  agentSession: Type.Optional(Type.String({ description: "what its program calls its own session" })),
   cost: Type.Optional(
-    Type.Object({ usd: Nullable(Type.Number()), basis: OneOf(["measured", "estimated", "unknown"]) }),
+    Type.Object({
+      usd: Nullable(Type.Number()),
+      basis: OneOf(["measured", "estimated", "unknown"]),
+      by: Type.Optional(OneOf(["program", "prices", "multiplier"])),
+    }),
   ),
   host: Type.Optional(Type.String()),
   pid: Type.Optional(Type.Integer()),

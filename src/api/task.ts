@@ -1,5 +1,6 @@
 /** Tasks and comments on the wire. */
 import { type Static, Type } from "@sinclair/typebox";
+import { ISOLATIONS } from "../core/session.ts";
 import { PRIORITIES, TASK_STATUSES } from "../core/task.ts";
 import { closed, Id, Name, NextCursor, Nullable, OneOf, Page, Time } from "./common.ts";
 
@@ -38,6 +39,11 @@ const StartTimeoutMs = Type.Integer({
   maximum: DAY_MS_MAX,
   description: "until its program runs; 0 = off; in place of the agent's",
 });
+const Verify = Type.Array(Name, {
+  maxItems: 20,
+  description: "names of the config's verifiers that must pass before the task counts as done",
+});
+const IsolationOrDefault = Nullable(OneOf(ISOLATIONS));
 const Hold = Type.Object(
   {
     code: Type.Optional(Type.String({ pattern: "^[A-Z][A-Z_]{0,63}$" })),
@@ -63,6 +69,8 @@ const optionalFields = {
   timeoutMs: Type.Optional(Nullable(TimeoutMs)),
   stallTimeoutMs: Type.Optional(Nullable(StallTimeoutMs)),
   startTimeoutMs: Type.Optional(Nullable(StartTimeoutMs)),
+  verify: Type.Optional(Verify),
+  isolation: Type.Optional(IsolationOrDefault),
   hold: Type.Optional(Nullable(Hold)),
 };
 
@@ -100,6 +108,8 @@ export const Task = Type.Object({
   timeoutMs: Type.Optional(TimeoutMs),
   stallTimeoutMs: Type.Optional(StallTimeoutMs),
   startTimeoutMs: Type.Optional(StartTimeoutMs),
+  verify: Type.Optional(Verify),
+  isolation: Type.Optional(OneOf(ISOLATIONS)),
   attempts: Type.Integer({ description: "sessions started since it last came to todo by a person's hand" }),
   retryAt: Type.Optional(Time),
   hold: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),

@@ -2,8 +2,9 @@
 
 import type { Lock } from "../core/lock.ts";
 import type { LockManager } from "../core/lock-manager.ts";
+import { classOf } from "../core/policy/error-class.ts";
 import type { Reason } from "../core/reason.ts";
-import type { Session } from "../core/session.ts";
+import type { Session, SessionError } from "../core/session.ts";
 import type { Comment, Task } from "../core/task.ts";
 import { isoTime } from "./iso-time.ts";
 import type * as wire from "./session.ts";
@@ -34,6 +35,8 @@ export function taskView(task: Task): wireTask.Task {
     ...(task.timeoutMs === null ? {} : { timeoutMs: task.timeoutMs }),
     ...(task.stallTimeoutMs === null ? {} : { stallTimeoutMs: task.stallTimeoutMs }),
     ...(task.startTimeoutMs === null ? {} : { startTimeoutMs: task.startTimeoutMs }),
+    ...(task.verify.length === 0 ? {} : { verify: task.verify as string[] }),
+    ...(task.isolation === null ? {} : { isolation: task.isolation }),
     attempts: task.attempts,
     ...(task.retryAt === null ? {} : { retryAt: isoTime(task.retryAt) }),
     ...(task.hold === null ? {} : { hold: { code: task.hold.code, message: task.hold.message } }),
@@ -80,19 +83,29 @@ export function sessionView(session: Session, { locks, sign }: SessionSurroundin
     lastSignAt: isoTime(seen?.lastSignAt ?? ended?.completedAt ?? session.startedAt),
     ...(ended === undefined ? {} : { completedAt: isoTime(ended.completedAt) }),
     ...(outcome?.result === undefined ? {} : { result: short ? shorten(outcome.result) : outcome.result }),
-    ...(outcome?.error === undefined
-      ? {}
-      : {
-          error: { code: outcome.error.code, message: short ? shorten(outcome.error.message) : outcome.error.message },
-        }),
+    ...(outcome?.error === undefined ? {} : { error: errorView(outcome.error, short) }),
+    ...(ended?.warnings === undefined ? {} : { warnings: ended.warnings.map((warning) => ({ ...warning })) }),
     ...(seen?.progress === undefined ? {} : { progress: seen.progress }),
     ...(session.usage === undefined ? {} : { usage: session.usage }),
+    ...(session.verify === undefined ? {} : { verify: [...session.verify] }),
+    ...(session.isolation === undefined ? {} : { isolation: session.isolation }),
+    ...(session.resumes === undefined ? {} : { resumes: session.resumes.id }),
+    ...(ended?.agentSession === undefined ? {} : { agentSession: ended.agentSession.id }),
     ...(ended === undefined ? {} : { cost: ended.cost }),
     ...(session.run === undefined ? {} : { host: session.run.host, pid: session.run.pid }),
     ...(ended?.exitCode === undefined ? {} : { exitCode: ended.exitCode }),
     ...(ended?.signal === undefined ? {} : { signal: ended.signal }),
     ...(ended?.leftovers === undefined ? {} : { leftovers: [...ended.leftovers] }),
     locks: short ? paths.slice(0, PATHS_SHOWN) : paths,
+  };
+}
+
+function errorView({ code, message, resetAt }: SessionError, short: boolean) {
+  return {
+    code,
+    class: classOf(code),
+    message: short ? shorten(message) : message,
+    ...(resetAt === undefined ? {} : { resetAt: isoTime(resetAt) }),
   };
 }
 

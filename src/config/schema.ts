@@ -4,6 +4,17 @@ import { type Static, Type } from "@sinclair/typebox";
 const closed = { additionalProperties: false } as const;
 const Ms = (options: { default?: number; description: string }) =>
   Type.Integer({ minimum: 0, maximum: 2_147_483_647, ...options });
+/** One of a few words. */
+const OneOf = <const T extends readonly string[]>(
+  words: T,
+  options: { readonly default?: T[number]; readonly description: string },
+) =>
+  Type.Unsafe<T[number]>(
+    Type.Union(
+      words.map((word) => Type.Literal(word)),
+      options,
+    ),
+  );
 const Text = (description: string) => Type.String({ minLength: 1, maxLength: 4096, description });
 
 /**
@@ -21,6 +32,38 @@ const Variable = {
 
 /** The programs whose command line and output are known. */
 export const PRESETS = ["gemini", "copilot", "claude", "codex", "opencode"] as const;
+
+/** How far a known program may go by itself. */
+export const PERMISSIONS = ["read", "edit", "work", "full"] as const;
+
+/** How a program's output is read: as plain text, or as a known program's. */
+export const OUTPUTS = ["text", ...PRESETS] as const;
+
+/** What must be true of a workspace before a task that asks for it counts as done. Only the config says what is run. */
+export const VerifierSettings = Type.Object(
+  {
+    command: Type.Optional(
+      Type.Array(Type.String({ maxLength: 65_536 }), {
+        minItems: 1,
+        maxItems: 1000,
+        description: "must exit with 0, in the workspace; a program and its arguments, never a shell's line",
+      }),
+    ),
+    files: Type.Optional(
+      Type.Array(Text("a path, relative to the workspace"), {
+        minItems: 1,
+        maxItems: 100,
+        description: "must be there",
+      }),
+    ),
+    changed: Type.Optional(
+      Type.Literal(true, { description: "something in the workspace must have changed since the session began" }),
+    ),
+    timeoutMs: Ms({ default: 600_000, description: "that it may take" }),
+  },
+  closed,
+);
+export type VerifierSettings = Static<typeof VerifierSettings>;
 
 /** Where an `ssh` agent lives. Keys and known hosts are files; nothing secret stands in the config itself. */
 export const SshSettings = Type.Object(
@@ -60,13 +103,27 @@ export const AgentSettings = Type.Object(
     costMultiplier: Type.Number({ minimum: 0, default: 1 }),
     maxConcurrent: Type.Integer({ minimum: 1, maximum: 10_000, default: 1 }),
     bestFor: Type.Array(Type.String({ minLength: 1, maxLength: 100 }), { default: [] }),
-    preset: Type.Optional(
-      Type.Union(
-        PRESETS.map((preset) => Type.Literal(preset)),
-        { description: "a known program" },
-      ),
-    ),
+    preset: Type.Optional(OneOf(PRESETS, { description: "a known program" })),
     command: Type.Optional(Type.Array(Type.String({ maxLength: 65_536 }), { minItems: 1, maxItems: 1000 })),
+    args: Type.Array(Type.String({ maxLength: 65_536 }), {
+      maxItems: 1000,
+      default: [],
+      description: "further arguments for the preset's program",
+    }),
+    permissions: OneOf(PERMISSIONS, {
+      default: "work",
+      description:
+        "of a preset's program: read; edit files; work: also run commands; full: all that it can do, outside of its workspace too",
+    }),
+    resume: Type.Boolean({
+      default: false,
+      description:
+        "an attempt after a crash, a timeout or trouble of the provider goes on in the program's own session",
+    }),
+    isolation: OneOf(["none", "worktree"], {
+      default: "none",
+      description: "worktree: each task in a git worktree of its own, unless the task says otherwise",
+    }),
     ssh: Type.Optional(SshSettings),
     agentId: Type.Optional(Text("sessions_spawn's agentId")),
     workdir: Type.Optional(Text("where the program runs when the task has no workspace")),
@@ -76,7 +133,7 @@ export const AgentSettings = Type.Object(
       default: {},
     }),
     envPass: Type.Array(Type.String(Variable), { default: [] }),
-    output: Type.Optional(Type.Union([Type.Literal("text")])),
+    output: Type.Optional(OneOf(OUTPUTS, { description: "how the output is read; default: the preset's, else text" })),
     timeoutMs: Ms({ default: 1_800_000, description: "total time of a session" }),
     stallTimeoutMs: Type.Optional(
       Ms({ description: "without any output or sign; default: 5 min where the output streams, else 0 = off" }),
@@ -154,6 +211,17 @@ export const Settings = Type.Object(
       { ...closed, default: {} },
     ),
     workspaceRoots: Type.Array(Text("a task's workspace must lie under one of these"), { default: ["~"] }),
+    verifiers: Type.Record(Type.String({ pattern: Name.pattern }), VerifierSettings, {
+      ...closed,
+      wantedKeys: Name.wanted,
+      default: {},
+    }),
+    worktreeRoot: Type.String({
+      minLength: 1,
+      maxLength: 4096,
+      default: "~/.jarvis-orchestrator/worktrees",
+      description: "where the worktrees of isolated tasks are made",
+    }),
     budgets: Type.Array(Budget, { default: [] }),
     historyDays: Type.Integer({
       minimum: 1,

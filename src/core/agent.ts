@@ -1,5 +1,5 @@
 /** An agent: someone a session can be given to. Its settings come from the config, its availability from the registry. */
-import type { Method } from "./session.ts";
+import type { Isolation, Method } from "./session.ts";
 
 export const AVAILABILITIES = [
   "available",
@@ -27,6 +27,9 @@ export interface Agent {
   readonly startTimeoutMs: number;
   readonly claimTimeoutMs: number;
   readonly exitGraceMs: number;
+  readonly isolation: Isolation;
+  /** An attempt after an interruption goes on in the agent's own session. */
+  readonly resume: boolean;
   readonly account: string | null;
 }
 

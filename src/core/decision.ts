@@ -2,6 +2,7 @@
 import type { Event } from "./event.ts";
 import type { Circumstances } from "./plan.ts";
 import type { RetrySettings } from "./policy/retry.ts";
+import type { Cost, Usage } from "./session.ts";
 import type { State } from "./state.ts";
 
 export const REFUSAL_CODES = [
@@ -15,6 +16,7 @@ export const REFUSAL_CODES = [
   "TOO_MANY_LOCKS",
   "TOO_MANY_COMMENTS",
   "SESSION_CLAIMED",
+  "NOT_VERIFIED",
   "NOT_YOUR_SESSION",
   "LOCK_NOT_FOUND",
   "LOCKED",
@@ -43,6 +45,8 @@ export interface Context extends Circumstances {
   /** In [0, 1). */
   readonly random: () => number;
   readonly retry: RetrySettings;
+  /** What an agent's session was worth that used so much. */
+  readonly price: (agent: string, usage: Usage | undefined) => Cost;
 }
 
 /** A command: decides on the state as it is, changes nothing itself. */

@@ -4,7 +4,18 @@
  */
 import type { Pause } from "./agent.ts";
 import type { Lock } from "./lock.ts";
-import type { Cost, Handout, Method, Outcome, RunExit, RunFacts, StartingSession, Usage } from "./session.ts";
+import type {
+  AgentSession,
+  Cost,
+  Handout,
+  Method,
+  Outcome,
+  RunExit,
+  RunFacts,
+  StartingSession,
+  Usage,
+  Warning,
+} from "./session.ts";
 import type { Comment, Task, TaskChanges } from "./task.ts";
 
 /** An answer that the same `Idempotency-Key` gets again. */
@@ -56,6 +67,15 @@ export type Event = At &
         readonly deadlineAt?: number | undefined;
       }
     | {
+        /** The agent says that it is done; whether that is so is verified before the outcome is fixed. */
+        readonly type: "session.reported";
+        readonly sessionId: string;
+        readonly taskId: string;
+        readonly result?: string | undefined;
+        readonly stopAt: number;
+        readonly usage?: Usage | undefined;
+      }
+    | {
         /** The outcome is fixed: the task moves, the metrics count. The run, if there is one, has still to end. */
         readonly type: "session.settled";
         readonly sessionId: string;
@@ -77,6 +97,8 @@ export type Event = At &
         readonly exit: RunExit;
         readonly usage?: Usage | undefined;
         readonly cost: Cost;
+        readonly agentSession?: AgentSession | undefined;
+        readonly warnings?: readonly Warning[] | undefined;
       }
     | { readonly type: "session.archived"; readonly sessionIds: readonly string[] }
     | { readonly type: "lock.acquired"; readonly lock: Lock }

@@ -57,6 +57,7 @@ export function foldSessions(store: SessionStore, event: Event): void {
       return;
     case "session.handed_out":
     case "session.running":
+    case "session.reported":
     case "session.settled":
     case "session.ended": {
       const before = store.byId.get(event.sessionId);
@@ -68,7 +69,10 @@ export function foldSessions(store: SessionStore, event: Event): void {
   }
 }
 
-type Step = Extract<Event, { type: "session.handed_out" | "session.running" | "session.settled" | "session.ended" }>;
+type Step = Extract<
+  Event,
+  { type: "session.handed_out" | "session.running" | "session.reported" | "session.settled" | "session.ended" }
+>;
 
 function next(before: ActiveSession, event: Step): Session {
   switch (event.type) {
@@ -81,6 +85,11 @@ function next(before: ActiveSession, event: Step): Session {
       after.deadlineAt = deadlineAt;
       after.status = "running";
       return after;
+    }
+    case "session.reported": {
+      const { result, at: reportedAt, stopAt, usage = before.usage } = event;
+      const reported = { ...(result === undefined ? {} : { result }), reportedAt, stopAt };
+      return { ...before, reported, ...(usage === undefined ? {} : { usage }) };
     }
     case "session.settled": {
       const { sessionKey, run } = before;
@@ -101,6 +110,8 @@ function next(before: ActiveSession, event: Step): Session {
       if (exitCode !== undefined) after.exitCode = exitCode;
       if (signal !== undefined) after.signal = signal;
       if (leftovers !== undefined) after.leftovers = leftovers;
+      if (event.agentSession !== undefined) after.agentSession = event.agentSession;
+      if (event.warnings !== undefined) after.warnings = event.warnings;
       after.status = outcome.status;
       after.completedAt = before.stoppingAt;
       after.outcome = outcome;
@@ -147,6 +158,11 @@ function copyOf(
   if (sessionKey !== undefined) copy.sessionKey = sessionKey;
   if (run !== undefined) copy.run = run;
   if (usage !== undefined) copy.usage = usage;
+  const { verify, isolation, resumes, reported } = session;
+  if (verify !== undefined) copy.verify = verify;
+  if (isolation !== undefined) copy.isolation = isolation;
+  if (resumes !== undefined) copy.resumes = resumes;
+  if (reported !== undefined) copy.reported = reported;
   return copy;
 }
 

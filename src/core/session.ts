@@ -15,19 +15,49 @@ export type Method = (typeof METHODS)[number];
 export interface SessionError {
   readonly code: string;
   readonly message: string;
+  /** From when on another try makes sense, ms since the epoch, where the provider says so. */
+  readonly resetAt?: number | undefined;
 }
 
 export interface Usage {
+  /** All of them, those that came from the provider's cache among them. */
   readonly inputTokens?: number;
+  readonly cacheReadTokens?: number;
+  readonly cacheWriteTokens?: number;
   readonly outputTokens?: number;
   readonly costUsd?: number;
   readonly model?: string;
 }
 
-/** What a session was worth, and how surely that is known. */
+/** What a session was worth, how surely that is known, and who says so. */
 export interface Cost {
   readonly usd: number | null;
   readonly basis: "measured" | "estimated" | "unknown";
+  /** Estimates: from the tokens and a table of prices, or from the tokens and the agent's `costMultiplier`. */
+  readonly by?: "program" | "prices" | "multiplier";
+}
+
+/** The agent's own session, as its program calls it: what a later attempt can go on with. */
+export interface AgentSession {
+  readonly id: string;
+  /** Where the program counts on through all attempts: what it had counted by the end of this one. */
+  readonly totals?: Usage | undefined;
+}
+
+/** The agent's own session that an attempt goes on with. */
+export interface Resumption extends AgentSession {
+  /** The session of ours that began it: without a workspace, its work folder is where it went on ever since. */
+  readonly origin: string;
+}
+
+/** Where a task's program works: in the workspace itself, or in a git worktree of its own. */
+export const ISOLATIONS = ["none", "worktree"] as const;
+export type Isolation = (typeof ISOLATIONS)[number];
+
+/** Something about a session that a person should look at, though it did not fail. */
+export interface Warning {
+  readonly code: string;
+  readonly message: string;
 }
 
 /** How a session ended, fixed by the first report of it. */
@@ -81,9 +111,23 @@ export interface SessionBase {
   /** The paths it holds under `workspace`, through the lock of the same id as the session. */
   readonly files: readonly string[];
   readonly workspace: string | null;
+  /** The verifiers that must pass before it counts as completed; absent = none. */
+  readonly verify?: readonly string[] | undefined;
+  /** Absent = none. */
+  readonly isolation?: Isolation | undefined;
+  readonly resumes?: Resumption | undefined;
   readonly sessionKey?: string | undefined;
   readonly run?: RunFacts | undefined;
   readonly usage?: Usage | undefined;
+  /** The agent said that it is done, and its work has still to be verified. */
+  readonly reported?: Reported | undefined;
+}
+
+export interface Reported {
+  readonly result?: string | undefined;
+  readonly reportedAt: number;
+  /** When a run that goes on is stopped. */
+  readonly stopAt: number;
 }
 
 export interface StartingSession extends SessionBase {
@@ -110,6 +154,8 @@ export interface EndedSession extends SessionBase, RunExit {
   readonly completedAt: number;
   readonly outcome: Outcome;
   readonly cost: Cost;
+  readonly agentSession?: AgentSession | undefined;
+  readonly warnings?: readonly Warning[] | undefined;
 }
 
 export type ActiveSession = StartingSession | RunningSession | StoppingSession;
@@ -119,7 +165,15 @@ export function isActive(session: Session): session is ActiveSession {
   return session.status === "starting" || session.status === "running" || session.status === "stopping";
 }
 
-/** A session of `sessions_spawn` has no run of ours: only its callback or a clock ends it. */
-export function hasRun(session: Pick<Session, "method">): boolean {
+/**
+ * A session of `sessions_spawn` has no run of ours, and only its callback or a clock ends it: unless what it reported is verified,
+ * which is a run like another.
+ */
+export function hasRun(session: Pick<Session, "method" | "reported">): boolean {
+  return hasProgram(session) || session.reported !== undefined;
+}
+
+/** False where the agent's work is done elsewhere, and what runs here can only be its verifiers. */
+export function hasProgram(session: Pick<Session, "method">): boolean {
   return session.method !== "sessions_spawn";
 }

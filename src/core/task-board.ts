@@ -22,7 +22,7 @@ export function loadTaskBoard(seq: number, tasks: Iterable<Task>): TaskBoard {
   const board = emptyTaskBoard();
   board.seq = seq;
   const makeQueues = leaveQueues(board);
-  for (const task of tasks) put(board, task);
+  for (const task of tasks) put(board, withNewFields(task));
   makeQueues();
   const oldestFirst = [...board.done.values()].sort((a, b) => a.updatedAt - b.updatedAt);
   board.done.clear();
@@ -50,7 +50,7 @@ export function foldTasks(board: TaskBoard, event: Event): void {
   switch (event.type) {
     case "task.created":
     case "task.restored":
-      return put(board, event.task);
+      return put(board, withNewFields(event.task));
     case "task.changed":
       return change(board, event.taskId, event.changes, event.at);
     case "task.deleted":
@@ -82,6 +82,11 @@ export function foldTasks(board: TaskBoard, event: Event): void {
     default:
       return;
   }
+}
+
+/** A task that was written down before these fields existed. */
+function withNewFields(task: Task): Task {
+  return task.verify === undefined ? { ...task, verify: [], isolation: null } : task;
 }
 
 function change(board: TaskBoard, taskId: string, changes: TaskChanges, at: number): void {

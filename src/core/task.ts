@@ -1,4 +1,5 @@
 /** A task: work that a person or Jarvis put on the board. Times are milliseconds since the epoch; the wire has ISO 8601. */
+import type { Isolation, SessionError } from "./session.ts";
 
 export const TASK_STATUSES = ["backlog", "planning", "todo", "in_progress", "review", "done"] as const;
 export type TaskStatus = (typeof TASK_STATUSES)[number];
@@ -47,12 +48,16 @@ export interface Task {
   readonly timeoutMs: number | null;
   readonly stallTimeoutMs: number | null;
   readonly startTimeoutMs: number | null;
+  /** Names of the config's verifiers that must pass before the task counts as done. */
+  readonly verify: readonly string[];
+  /** `null`: what the agent's settings say. */
+  readonly isolation: Isolation | null;
   /** Sessions started since the task last came to `todo` by a person's hand. */
   readonly attempts: number;
   readonly retryAt: number | null;
   readonly hold: Hold | null;
   /** Why the last attempt failed, for the next attempt's prompt. */
-  readonly lastError: { readonly code: string; readonly message: string } | null;
+  readonly lastError: SessionError | null;
   /** Counts changes, from 1: what `If-Match` compares. */
   readonly version: number;
   readonly createdAt: number;

@@ -1,6 +1,20 @@
 /** What the dispatcher needs of the outside, owned by it. Implementations live in journal/ and agents/; tests bring their own. */
+
+import type { Verification } from "../core/decide/report.ts";
 import type { Event, StoredEvent } from "../core/event.ts";
-import type { Cost, EndedSession, Method, RunExit, RunFacts, SessionError, Usage } from "../core/session.ts";
+import type {
+  ActiveSession,
+  AgentSession,
+  EndedSession,
+  Isolation,
+  Method,
+  Resumption,
+  RunExit,
+  RunFacts,
+  SessionError,
+  Usage,
+  Warning,
+} from "../core/session.ts";
 import type { Task } from "../core/task.ts";
 
 /** Wall time for what is recorded, monotonic time for measuring, one kind of timer. All in milliseconds. */
@@ -65,6 +79,13 @@ export interface RunSpec {
   readonly deadlineAt: number;
   /** It is written down that its program began: should nothing be found of it, it is lost, and not made again. */
   readonly hasBegun?: boolean | undefined;
+  readonly isolation?: Isolation | undefined;
+  /** The agent's own session that its program is to go on with. */
+  readonly resumes?: Resumption | undefined;
+  /** The session in whose work folder it runs, where there is neither a workspace nor a `workdir`; absent = this one. */
+  readonly workOf?: string | undefined;
+  /** Runs this in place of the agent's own program, and its output is plain text: a check of what the agent did. */
+  readonly command?: readonly [string, ...string[]] | undefined;
 }
 
 /** How a run ended, read from its exit record and its output. */
@@ -74,15 +95,20 @@ export interface RunEnd {
   readonly outcome:
     | { readonly status: "completed"; readonly result: string }
     | { readonly status: "failed" | "timed_out" | "lost"; readonly error: SessionError; readonly result?: string };
+  /** Of this run alone. */
   readonly usage?: Usage | undefined;
-  readonly cost: Cost;
+  /** The agent's own session; `totals` where its program counts on through all attempts. */
+  readonly agentSession?: AgentSession | undefined;
+  /** How many tools its program used, where its output tells. */
+  readonly toolCalls?: number | undefined;
+  readonly warnings?: readonly Warning[] | undefined;
 }
 
 /** What a run tells while it lives. Called in this order: `started` at most once, `sign` any number of times, `ended` exactly once. */
 export interface RunListener {
   started(facts: RunFacts): void;
-  /** Output arrived or the run was seen alive: renews the lease. */
-  sign(): void;
+  /** Output arrived or the run was seen alive: renews the lease. `progress`: its last action in a few words, where the output tells. */
+  sign(progress?: string): void;
   ended(end: RunEnd): void;
 }
 
@@ -92,6 +118,21 @@ export interface Run {
   stop(): void;
   /** Stops following and leaves the run alone: the daemon goes, the run stays. */
   detach(): Promise<void>;
+}
+
+/** Looks whether an agent's work is what it should be. */
+export interface Verifier {
+  /**
+   * Runs the session's verifiers one after the other, until one fails. Never throws; safe to call again after a restart, since a
+   * verifier that ran is not run again.
+   */
+  verify(session: ActiveSession, listener: VerifierListener): Run;
+}
+
+export interface VerifierListener {
+  /** The name of the verifier that runs now. */
+  began(name: string): void;
+  ended(verification: Verification): void;
 }
 
 /** One thing that was looked at for an agent. */

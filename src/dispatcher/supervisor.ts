@@ -1,14 +1,15 @@
 /**
  * Makes wanted and real meet: every active session with a run has its run followed, every run whose session is settled is
- * stopped. Level-triggered: committed events only say sooner what the next comparison would find, so a restart is nothing special.
+ * stopped, and what an agent says that it did is verified where its task asks for that. Level-triggered: committed events only say
+ * sooner what the next comparison would find, so a restart is nothing special.
  */
-import { runEnded, runStarted } from "../core/decide/report.ts";
+import { type RunReport, runEnded, runStarted } from "../core/decide/report.ts";
 import type { Command } from "../core/decision.ts";
 import type { StoredEvent } from "../core/event.ts";
-import { type ActiveSession, hasRun, isActive, type RunFacts } from "../core/session.ts";
+import { type ActiveSession, hasProgram, hasRun, isActive, type RunFacts } from "../core/session.ts";
 import type { State } from "../core/state.ts";
 import type { Dispatcher } from "./dispatcher.ts";
-import type { AgentAdapter, Run, RunEnd, RunSpec } from "./ports.ts";
+import type { AgentAdapter, Run, RunEnd, RunSpec, Verifier } from "./ports.ts";
 import type { Signs } from "./signs.ts";
 
 export interface SupervisorParts {
@@ -20,6 +21,7 @@ export interface SupervisorParts {
   readonly adapterOf: (session: ActiveSession) => AgentAdapter | null;
   /** Everything the adapter needs, made from the task as it stands. */
   readonly specFor: (session: ActiveSession, state: State) => RunSpec;
+  readonly verifier: Verifier;
   readonly log: { error(facts: object, message: string): void };
 }
 
@@ -27,7 +29,9 @@ export interface SupervisorParts {
 interface Followed {
   run: Run | null;
   facts: RunFacts | null;
-  end: RunEnd | null;
+  end: Omit<RunReport, "sessionId"> | null;
+  /** The verifier that runs now, after the program's end. */
+  verifying: string | null;
   /** A write is under way. */
   writing: boolean;
   /** From when on it is to be stopped; `null` while its session is not settled. */
@@ -50,6 +54,8 @@ export class Supervisor {
   reconcile(): void {
     for (const [id, followed] of this.#followed) {
       this.#stopIfDue(followed);
+      // Verifiers have their own time: while one runs, the silence of its session is no stall.
+      if (followed.verifying !== null) this.#noteVerifying(id, followed.verifying);
       this.#writeDown(id, followed);
     }
     // Only what is on disk counts. Under load the head is ahead most of the time, but then events tell everything.
@@ -76,6 +82,7 @@ export class Supervisor {
   #onCommitted(events: readonly StoredEvent[]): void {
     for (const { event } of events) {
       if (event.type === "session.started") this.#follow(event.session);
+      else if (event.type === "session.reported") this.#onReported(event.sessionId, event.stopAt);
       else if (event.type === "session.settled") this.#onSettled(event.sessionId, event.stopAt);
       else if (event.type === "session.ended") this.#letGo(event.sessionId);
     }
@@ -87,6 +94,7 @@ export class Supervisor {
       for (const session of active.values()) {
         this.#follow(session);
         if (session.status === "stopping") this.#onSettled(session.id, session.stopAt);
+        else if (session.reported !== undefined) this.#onReported(session.id, session.reported.stopAt);
       }
     }
     for (const id of this.#followed.keys()) {
@@ -96,11 +104,22 @@ export class Supervisor {
   }
 
   #follow(session: ActiveSession): void {
-    if (this.#closed || !hasRun(session) || this.#followed.has(session.id)) return;
+    if (this.#closed || this.#followed.has(session.id)) return;
     const { adapterOf, specFor, dispatcher, signs, now, log } = this.#parts;
     const { id } = session;
-    const followed: Followed = { run: null, facts: null, end: null, writing: false, stopAt: null, stopped: false };
+    if (!hasRun(session)) return;
+    const followed: Followed = {
+      run: null,
+      facts: null,
+      end: null,
+      verifying: null,
+      writing: false,
+      stopAt: null,
+      stopped: false,
+    };
     this.#followed.set(id, followed);
+    if (!hasProgram(session))
+      return this.#onRunEnd(id, followed, { exit: {}, outcome: { status: "completed", result: "" } });
     try {
       const adapter = adapterOf(session);
       if (adapter === null) throw new Error(`nothing here can follow a session of ${session.method}`);
@@ -110,11 +129,8 @@ export class Supervisor {
           followed.facts = facts;
           this.#writeDown(id, followed);
         },
-        sign: () => signs.note(id, now()),
-        ended: (end) => {
-          followed.end = end;
-          this.#writeDown(id, followed);
-        },
+        sign: (progress) => signs.note(id, now(), progress),
+        ended: (end) => this.#onRunEnd(id, followed, end),
       });
     } catch (error) {
       log.error({ err: error, sessionId: id }, "a run could not be opened");
@@ -123,6 +139,46 @@ export class Supervisor {
     }
   }
 
+  /**
+   * Nothing of the program is left. What it says that it did is verified first. Where somebody decided otherwise already, a verifier
+   * that was begun before a restart is only stopped.
+   */
+  #onRunEnd(id: string, followed: Followed, end: Omit<RunReport, "sessionId">): void {
+    const session = this.#parts.dispatcher.state.sessions.byId.get(id);
+    const saysDone = session?.reported !== undefined || end.outcome.status === "completed";
+    if (session?.verify === undefined || !isActive(session) || !saysDone) {
+      followed.end = end;
+      return this.#writeDown(id, followed);
+    }
+    followed.verifying = "";
+    this.#detach(id, followed.run);
+    followed.stopAt = null;
+    followed.stopped = false;
+    followed.run = this.#parts.verifier.verify(session, {
+      began: (name) => {
+        followed.verifying = name;
+        this.#noteVerifying(id, name);
+      },
+      ended: (verification) => {
+        followed.verifying = null;
+        followed.end = { ...end, verification };
+        this.#writeDown(id, followed);
+      },
+    });
+    if (session.status === "stopping") followed.run.stop();
+  }
+
+  #noteVerifying(id: string, name: string): void {
+    const { signs, now } = this.#parts;
+    signs.note(id, now(), name === "" ? undefined : `verifying: ${name}`);
+  }
+
+  /** Its program may go on for a while; verifiers that look at what it did already have a time of their own. */
+  #onReported(sessionId: string, stopAt: number): void {
+    if (this.#followed.get(sessionId)?.verifying === null) this.#onSettled(sessionId, stopAt);
+  }
+
+  /** The program, or the verifier that looks at what it did, is to be stopped. */
   #onSettled(sessionId: string, stopAt: number): void {
     const followed = this.#followed.get(sessionId);
     if (followed === undefined) return;
@@ -137,10 +193,14 @@ export class Supervisor {
   }
 
   #letGo(sessionId: string): void {
-    const { signs, log } = this.#parts;
-    signs.forget(sessionId);
+    this.#parts.signs.forget(sessionId);
     const run = this.#followed.get(sessionId)?.run;
     this.#followed.delete(sessionId);
+    this.#detach(sessionId, run);
+  }
+
+  #detach(sessionId: string, run: Run | null | undefined): void {
+    const { log } = this.#parts;
     run?.detach().catch((error: unknown) => log.error({ err: error, sessionId }, "a run could not be let go"));
   }
 
@@ -152,10 +212,12 @@ export class Supervisor {
       facts === null ? runEnded({ sessionId, ...(end as RunEnd) }) : runStarted(sessionId, facts);
     followed.writing = true;
     this.#parts.dispatcher.execute(command).then(
-      () => {
+      ({ ok }) => {
         followed.writing = false;
         if (facts !== null) followed.facts = null;
         else followed.end = null;
+        // The agent called back in the very moment of its program's end: its word counts, and is verified.
+        if (!ok && end !== null) return this.#onRunEnd(sessionId, followed, end);
         this.#writeDown(sessionId, followed);
       },
       (error: unknown) => {
@@ -171,6 +233,5 @@ function notOpened(error: unknown): RunEnd {
   return {
     exit: {},
     outcome: { status: "failed", error: { code: "START_FAILED", message: `its run could not be opened: ${message}` } },
-    cost: { usd: null, basis: "unknown" },
   };
 }

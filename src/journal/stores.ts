@@ -47,6 +47,7 @@ export function filesTouchedBy(event: Event): readonly StateFileName[] {
       return ["active-sessions.json", "orchestrator-metrics.json", "locks.json"];
     case "session.handed_out":
     case "session.running":
+    case "session.reported":
     case "session.archived":
       return ["active-sessions.json"];
     case "lock.acquired":

@@ -1,11 +1,17 @@
 import t from "tap";
 import { commandTemplate, fillIn } from "../../src/agents/command.ts";
 import { localEnvironment, remoteEnvironment } from "../../src/agents/environment.ts";
-import { type PresetName, presetCommand } from "../../src/agents/presets.ts";
+import type { PresetName } from "../../src/agents/presets/preset.ts";
+import type { AgentSettings } from "../../src/config/schema.ts";
+
+type Written = Partial<Pick<AgentSettings, "command" | "preset" | "permissions" | "args">>;
+const commandOf = (settings: Written, model: string | null, resume: string | null = null) =>
+  commandTemplate({ permissions: "work", args: [], ...settings }, model, resume);
 
 const VALUES = {
   prompt: "the prompt",
   promptFile: "/runs/ses_1/prompt.md",
+  usageFile: "/runs/ses_1/usage.log",
   model: "sonnet",
   taskId: "task-1",
   sessionId: "ses_1",
@@ -46,19 +52,19 @@ t.test("what no argument can hold", async (t) => {
 });
 
 t.test("a command of the user's own wins over the preset", async (t) => {
-  t.same(commandTemplate({ command: ["mine"], preset: "claude" }, "m"), ["mine"]);
-  t.equal(commandTemplate({ preset: "claude" }, "m")[0], "claude");
+  t.same(commandOf({ command: ["mine"], preset: "claude" }, "m"), ["mine"]);
+  t.equal(commandOf({ preset: "claude" }, "m")[0], "claude");
   for (const settings of [{}, { command: [] }, { command: [""] }, { command: ["-rf"] }]) {
-    t.throws(() => commandTemplate(settings, null), { code: "BAD_CONFIG" });
+    t.throws(() => commandOf(settings, null), { code: "BAD_CONFIG" });
   }
 });
 
 t.test("presets take the prompt on standard input and the model only where there is one", async (t) => {
   for (const name of ["gemini", "copilot", "claude", "codex", "opencode"] satisfies PresetName[]) {
-    const command = presetCommand(name, "the-model");
+    const command = commandOf({ preset: name }, "the-model");
     t.equal(command.filter((argument) => argument === "the-model").length, 1, name);
     t.notOk(
-      presetCommand(name, null).some(
+      commandOf({ preset: name }, null).some(
         (argument) => argument === "the-model" || argument === "-m" || argument === "--model",
       ),
     );

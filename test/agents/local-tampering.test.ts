@@ -136,7 +136,7 @@ t.test("a wrapper that a daemon started just before it died is found, though a s
   const { context, dataDirectory } = testAgents((cleanUp) => t.teardown(cleanUp), { adapter: "cli" });
   const spec = newSpec("agent");
   const directory = runDirectory(dataDirectory, spec.sessionId);
-  const limits = { killGraceMs: 1000, maxOutputBytes: 1000, leftovers: "kill" } as const;
+  const limits = { killGraceMs: 1000, maxOutputBytes: 1000, leftovers: "kill", output: "text" } as const;
   const end = await new Promise<RunEnd>((resolve) => {
     const run = new LocalRun({
       clock: context.clock,

@@ -5,7 +5,7 @@ import { buildPrompt, type PromptParts } from "../../src/agents/prompt.ts";
 import type { Comment } from "../../src/core/task.ts";
 
 const TASK = { id: "task-1", title: "Mend the roof", description: "It *leaks*.", workspace: null, comments: [] };
-const PARTS: PromptParts = { task: TASK, attempt: 1, lockedFiles: [], lastError: null, callback: null };
+const PARTS: PromptParts = { task: TASK, attempt: 1, lockedFiles: [], lastError: null, goesOn: false, callback: null };
 const CALLBACK = { url: "http://127.0.0.1:3333/api/orchestrate", sessionId: "ses_1", mustClaim: false };
 
 const comment = (content: string, author = "diego", at = 0): Comment => ({ id: "c", author, content, createdAt: at });

@@ -55,7 +55,7 @@ t.test("a run directory lies where it belongs, whatever the id", async (t) => {
 
 t.test("the settings of a run are written once, and what is damaged is not there", async (t) => {
   const directory = join(t.testdir({}), "run");
-  const settings = { agent: "a", killGraceMs: 1, maxOutputBytes: 2, leftovers: "report" } as const;
+  const settings = { agent: "a", killGraceMs: 1, maxOutputBytes: 2, leftovers: "report", output: "claude" } as const;
   const first = prepareRunDirectory(directory, "prompt", settings);
   t.match(first, { ...settings, version: 1, mark: /^[0-9a-f]{32}$/ });
   t.same(prepareRunDirectory(directory, "prompt", { ...settings, agent: "b" }), first);

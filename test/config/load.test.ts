@@ -194,7 +194,7 @@ t.test("wrong settings are named with their path, what was found and what was wa
       "several at once",
       { file: { server: { port: -1 }, dispach: {} }, env: { JARVIS_PORT: "x" } },
       [
-        'dispach: found an unknown key, wanted one of server, humans, dispatch, retry, workspaceRoots, budgets, historyDays, agents; did you mean "dispatch"?',
+        'dispach: found an unknown key, wanted one of server, humans, dispatch, retry, workspaceRoots, verifiers, worktreeRoot, budgets, historyDays, agents; did you mean "dispatch"?',
         "server.port: found -1, wanted a whole number from 0 to 65535",
         'JARVIS_PORT: found "x", wanted a whole number from 0 to 65535',
       ],

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { pauseAgent, resumeAgent } from "../../src/core/decide/agents.ts";
 import { dispatch } from "../../src/core/decide/dispatch.ts";
 import { acquireLock, releaseLock, renewLock } from "../../src/core/decide/locks.ts";
-import { callback, runEnded, runStarted } from "../../src/core/decide/report.ts";
+import { callback, runEnded, runStarted, type Verification } from "../../src/core/decide/report.ts";
 import { archive, cancelSession, expire } from "../../src/core/decide/sessions.ts";
 import { addComment, changeTask, createTask, deleteTask } from "../../src/core/decide/tasks.ts";
 import type { Event } from "../../src/core/event.ts";
@@ -57,6 +57,7 @@ function fields(ids: number) {
     requiresReview: fc.boolean(),
     maxAttempts: fc.constantFrom(null, null, 1, 2),
     labels: fc.constantFrom([], ["coding"], ["research"]),
+    verify: fc.constantFrom([], [], ["tests"]),
   };
 }
 
@@ -116,6 +117,7 @@ export function anyStep(ids = 5, { create, others }: Weights = { create: 10, oth
       session: pick,
       status: fc.constantFrom("completed" as const, "failed" as const, "timed_out" as const, "lost" as const),
       code: fc.constantFrom("EXIT", "NOT_INSTALLED"),
+      verified: maybe(fc.boolean()),
       usd: fc.constantFrom(null, 0.25),
     }),
     of(2, "cancel", { session: pick }),
@@ -170,6 +172,16 @@ export function aSimulation(seed = 1): Simulation {
   return { ...world, shelf: new Map() };
 }
 
+/** Of work that nobody has verified: it does not count as completed, whoever says that it is done. */
+function expectUnverified(session: Session, done: Done<unknown>): void {
+  if (session.verify === undefined || !done.ok) return;
+  const completed = done.events.some(
+    (event) =>
+      event.type === "session.settled" && event.sessionId === session.id && event.outcome.status === "completed",
+  );
+  if (completed) throw new Error(`${session.id} counts as completed, and nobody has verified it`);
+}
+
 export const idOf = (task: number) => `t${task}`;
 
 /** Carries a step out; returns the refusal or the answer with its events, `null` where there was nothing to do it with. */
@@ -215,7 +227,7 @@ export function take(sim: Simulation, step: Step): Done<unknown> | null {
     case "callback": {
       const session = sessionAt(step.session);
       if (session === undefined) return null;
-      return sim.execute(
+      const done = sim.execute(
         callback({
           taskId: session.taskId,
           status: step.status,
@@ -227,6 +239,8 @@ export function take(sim: Simulation, step: Step): Done<unknown> | null {
           ...(step.status === "failed" ? { error: "it went wrong" } : {}),
         }),
       );
+      for (const one of sessions) expectUnverified(one, done);
+      return done;
     }
     case "run started": {
       const session = sessionAt(step.session);
@@ -236,15 +250,25 @@ export function take(sim: Simulation, step: Step): Done<unknown> | null {
     case "run ended": {
       const session = sessionAt(step.session);
       if (session === undefined || !hasRun(session)) return null;
-      const { status, code, usd } = step;
+      const { status, code, usd, verified } = step;
       const outcome =
         status === "completed"
           ? { status, result: "its output" }
           : { status, error: { code, message: "it ended badly" } };
-      const cost = { usd, basis: usd === null ? "unknown" : "measured" } as const;
-      return sim.execute(
-        runEnded({ sessionId: session.id, exit: { exitCode: status === "completed" ? 0 : 1 }, outcome, cost }),
+      const usage = usd === null ? undefined : { costUsd: usd };
+      const error = { code: "VERIFICATION_FAILED", message: "the tests say no" };
+      const verification: Verification | undefined = verified ? { ok: true } : { ok: false, error };
+      const done = sim.execute(
+        runEnded({
+          sessionId: session.id,
+          exit: { exitCode: status === "completed" ? 0 : 1 },
+          outcome,
+          usage,
+          verification: verified === undefined ? undefined : verification,
+        }),
       );
+      if (verified !== true) expectUnverified(session, done);
+      return done;
     }
     case "cancel": {
       const session = sessionAt(step.session);

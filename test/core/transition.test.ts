@@ -5,7 +5,7 @@ import t from "tap";
 import { pauseAgent, resumeAgent } from "../../src/core/decide/agents.ts";
 import { dispatch } from "../../src/core/decide/dispatch.ts";
 import { acquireLock, releaseLock, renewLock } from "../../src/core/decide/locks.ts";
-import { callback } from "../../src/core/decide/report.ts";
+import { callback, runEnded } from "../../src/core/decide/report.ts";
 import { archive } from "../../src/core/decide/sessions.ts";
 import { addComment, changeTask, deleteTask } from "../../src/core/decide/tasks.ts";
 import type { Event, StoredEvent } from "../../src/core/event.ts";
@@ -67,6 +67,7 @@ const CHANGES: Readonly<Record<Event["type"], readonly StoreName[]>> = {
   "session.started": ["tasks", "sessions", "locks", "metrics", "ledger"],
   "session.handed_out": ["sessions"],
   "session.running": ["sessions"],
+  "session.reported": ["sessions"],
   "session.settled": ["tasks", "sessions", "metrics"],
   "session.ended": ["sessions", "locks", "metrics"],
   "session.archived": ["sessions"],
@@ -99,7 +100,7 @@ t.test("an event changes the stores whose slice it is, and moves every store's s
 
 /** A short history with an event of every type in it. */
 function oneOfEach(): readonly StoredEvent[] {
-  const world = aRunningWorld({ assignee: "claude", files: ["src"] });
+  const world = aRunningWorld({ assignee: "claude", files: ["src"], verify: ["tests"] });
   world.pass(10 * MINUTE);
   world.must(dispatch({}));
   world.must(callback({ taskId: "t1", status: "running", sessionKey: "k" }));
@@ -110,6 +111,9 @@ function oneOfEach(): readonly StoredEvent[] {
   world.must(pauseAgent("claude", "no"));
   world.must(resumeAgent("claude"));
   world.must(callback({ taskId: "t1", status: "completed", usage: { inputTokens: 1 } }));
+  world.must(
+    runEnded({ sessionId: world.sessionId, exit: {}, outcome: { status: "completed" }, verification: { ok: true } }),
+  );
   const archived = world.task("t1");
   world.must(archive(["t1"], [world.sessionId]));
   world.must(addComment({ taskId: "t1", author: "diego", content: "back", archived }));

@@ -4,7 +4,7 @@ import { dispatch } from "../../src/core/decide/dispatch.ts";
 import { createTask, type NewTask } from "../../src/core/decide/tasks.ts";
 import type { Command, Context, Refusal } from "../../src/core/decision.ts";
 import type { Event, StoredEvent } from "../../src/core/event.ts";
-import type { Session } from "../../src/core/session.ts";
+import type { Cost, Session, Usage } from "../../src/core/session.ts";
 import { emptyState, type State } from "../../src/core/state.ts";
 import type { Task } from "../../src/core/task.ts";
 import { transition } from "../../src/core/transition.ts";
@@ -34,6 +34,8 @@ export function aTask(fields: Partial<Task> & Pick<Task, "id">): Task {
     timeoutMs: null,
     stallTimeoutMs: null,
     startTimeoutMs: null,
+    verify: [],
+    isolation: null,
     attempts: 0,
     retryAt: null,
     hold: null,
@@ -60,6 +62,8 @@ export function anAgent(fields: Partial<Agent> & Pick<Agent, "name">): Agent {
     claimTimeoutMs: 10 * MINUTE,
     exitGraceMs: 10 * SECOND,
     account: null,
+    isolation: "none",
+    resume: false,
     ...fields,
   };
 }
@@ -102,6 +106,11 @@ export interface World {
   session(id: string): Session;
 }
 
+/** A price list that knows only what was told. */
+export function measured(usage: Usage | undefined): Cost {
+  return usage?.costUsd === undefined ? { usd: null, basis: "unknown" } : { usd: usage.costUsd, basis: "measured" };
+}
+
 export function aWorld(settings: Partial<Context> = {}): World {
   const state = emptyState();
   const journal: StoredEvent[] = [];
@@ -119,6 +128,7 @@ export function aWorld(settings: Partial<Context> = {}): World {
     newId: (prefix) => `${prefix}_${String(++ids).padStart(6, "0")}`,
     random: () => 0.5,
     retry: { maxAttempts: 3, initialDelayMs: 10_000, maxDelayMs: 300_000 },
+    price: (_agent, usage) => measured(usage),
     ...settings,
   };
   const happen = (event: Event) => {

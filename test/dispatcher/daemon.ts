@@ -1,13 +1,15 @@
 /** One life of the daemon in a simulation: dispatcher, supervisor and wake-up, as compose.ts puts them together. */
+
+import { createVerifier } from "../../src/agents/verification.ts";
 import type { Agent } from "../../src/core/agent.ts";
 import type { Context } from "../../src/core/decision.ts";
 import type { Method } from "../../src/core/session.ts";
 import { Dispatcher } from "../../src/dispatcher/dispatcher.ts";
-import { StorageUnavailable } from "../../src/dispatcher/ports.ts";
+import { type AgentAdapter, StorageUnavailable } from "../../src/dispatcher/ports.ts";
 import { Signs } from "../../src/dispatcher/signs.ts";
 import { Supervisor } from "../../src/dispatcher/supervisor.ts";
 import { WakeUp } from "../../src/dispatcher/wake-up.ts";
-import { AGENTS, anAgent } from "../core/world.ts";
+import { AGENTS, anAgent, measured } from "../core/world.ts";
 import type { Host, VirtualArchive, VirtualClock, VirtualDisk } from "./machine.ts";
 
 export interface Machine {
@@ -34,6 +36,8 @@ export interface Daemon {
 }
 
 /** Agents of each kind, the local one with a second slot, so that most tasks find something that is busy. */
+export const SIMULATED_VERIFIERS = { tests: { command: ["make", "test"], timeoutMs: 60_000 } };
+
 export const SIMULATED_AGENTS: ReadonlyMap<string, Agent> = new Map(
   [...AGENTS, anAgent({ name: "local", maxConcurrent: 1, adapter: "spawn", method: "spawn" })].map((agent) => [
     agent.name,
@@ -71,6 +75,7 @@ export function startDaemon(machine: Machine, { auto = false } = {}): Daemon {
     newId: (prefix) => `${prefix}_${String(++machine.ids).padStart(6, "0")}`,
     random,
     retry: { maxAttempts: 3, initialDelayMs: 10_000, maxDelayMs: 300_000 },
+    price: (_agent, usage) => measured(usage),
   });
   const dispatcher = new Dispatcher({
     journal,
@@ -98,6 +103,11 @@ export function startDaemon(machine: Machine, { auto = false } = {}): Daemon {
       workspace: session.workspace,
       env: {},
       deadlineAt: session.deadlineAt,
+    }),
+    verifier: createVerifier({
+      clock,
+      config: () => ({ verifiers: SIMULATED_VERIFIERS }),
+      adapterFor: ({ method }) => adapters.get(method === "ssh" ? "ssh" : "cli") as AgentAdapter,
     }),
     log,
   });

@@ -3,7 +3,7 @@
  * decided by the caller, so the same decisions give the same life.
  */
 import type { Event, StoredEvent } from "../../src/core/event.ts";
-import type { Cost, EndedSession, Method, Usage } from "../../src/core/session.ts";
+import type { EndedSession, Method, Usage } from "../../src/core/session.ts";
 import type { State } from "../../src/core/state.ts";
 import type { Task } from "../../src/core/task.ts";
 import type {
@@ -303,8 +303,8 @@ export class Host {
       else if (behaviour.kind !== "hangs" && behaviour.kind !== "idles" && now >= startedAt + behaviour.ms) {
         program.end =
           behaviour.kind === "succeeds"
-            ? { exit: { exitCode: 0 }, outcome: { status: "completed", result: "done" }, ...worth(behaviour) }
-            : { ...ended("failed", "EXIT_STATUS"), ...worth(behaviour) };
+            ? { exit: { exitCode: 0 }, outcome: { status: "completed", result: "done" }, usage: behaviour.usage }
+            : { ...ended("failed", "EXIT_STATUS"), usage: behaviour.usage };
       }
       if (program.end !== null) this.#living.delete(program);
     }
@@ -342,7 +342,7 @@ export class Host {
     const other = this.living.find((program) => program.spec.taskId === spec.taskId);
     if (other !== undefined)
       this.wrong.push(`${spec.taskId} runs twice at once: ${other.spec.sessionId} and ${spec.sessionId}`);
-    if (!this.#disk.started.has(spec.sessionId))
+    if (!this.#disk.started.has(sessionOf(spec)))
       this.wrong.push(`${spec.sessionId} runs, and its start is not on disk`);
     const limitMs = spec.deadlineAt - this.#clock.now();
     let end: RunEnd | null = null;
@@ -372,19 +372,17 @@ export class Host {
   }
 }
 
+/** A verifier's run has its session's id and a word more. */
+export function sessionOf({ sessionId }: Pick<RunSpec, "sessionId">): string {
+  return sessionId.split(".", 1)[0] ?? "";
+}
+
 /** TERM is obeyed within this time. */
 const GRACE_MS = 10_000;
-const UNKNOWN: Cost = { usd: null, basis: "unknown" };
-
-function worth({ usage }: Behaviour): Pick<RunEnd, "usage" | "cost"> {
-  const usd = usage?.costUsd;
-  return { usage, cost: usd === undefined ? UNKNOWN : { usd, basis: "measured" } };
-}
 
 function ended(status: "failed" | "timed_out" | "lost", code: string, signal?: string): RunEnd {
   return {
     exit: signal === undefined ? {} : { signal },
     outcome: { status, error: { code, message: `it ended: ${code}` } },
-    cost: UNKNOWN,
   };
 }

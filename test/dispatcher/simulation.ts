@@ -28,7 +28,7 @@ import { checkState } from "../core/invariants.ts";
 import { HOUR, MINUTE, SECOND, START } from "../core/world.ts";
 import { Random } from "../support/random.ts";
 import { type Daemon, killDaemon, type Machine, SIMULATED_AGENTS, startDaemon } from "./daemon.ts";
-import { type Behaviour, Host, VirtualArchive, VirtualClock, VirtualDisk } from "./machine.ts";
+import { type Behaviour, Host, sessionOf, VirtualArchive, VirtualClock, VirtualDisk } from "./machine.ts";
 import { Recount } from "./recount.ts";
 import { replayed } from "./state-files.ts";
 
@@ -516,6 +516,7 @@ export class Simulation {
       dependsOn: random.chance(0.1) ? [`t${random.below(TASKS)}`] : [],
       maxAttempts: random.of([null, 1, 2]) ?? null,
       startTimeoutMs: random.of([null, null, 30 * SECOND]) ?? null,
+      verify: random.chance(0.2) ? ["tests"] : [],
     };
   }
 
@@ -543,6 +544,10 @@ export class Simulation {
     if (fate === "arrivesTwice") this.#report(report, "again");
   }
 
+  #mustVerify(sessionId: string): boolean {
+    return this.#daemon.dispatcher.state.sessions.byId.get(sessionId)?.verify !== undefined;
+  }
+
   #report(report: Callback, how: string): void {
     const isEnd = report.status !== "running";
     const name = report.sessionId ?? report.callerSessionId ?? report.taskId;
@@ -562,6 +567,8 @@ export class Simulation {
     this.#send(`${name} reports ${report.status} ${how}`, checked, {
       done: ({ sessionId, duplicate }) => {
         if (!isEnd || duplicate) return;
+        // What has still to be verified is no end yet.
+        if (report.status === "completed" && this.#mustVerify(sessionId)) return;
         if (this.#ends.has(sessionId)) this.#break("the first report of an end counts", sessionId);
         this.#ends.set(sessionId, report.status);
         const outcome = this.#recount.sessions.get(sessionId)?.outcome ?? report.status;
@@ -638,7 +645,7 @@ export class Simulation {
     this.#recount.compare(state);
     brokenRules(state, (rule, by) => this.#break(rule, by));
     for (const { spec } of host.living) {
-      const session = state.sessions.byId.get(spec.sessionId);
+      const session = state.sessions.byId.get(sessionOf(spec));
       const isKnown = session !== undefined && isActive(session);
       // While the disk fails, the head may be about to be dropped.
       if (!isKnown && dispatcher.healthy) this.#break("every run belongs to a live session", spec.sessionId);

@@ -244,7 +244,7 @@ t.test("a session whose program still runs stays stopping, and holds its locks u
       sessionId,
       exit: { exitCode: 3 },
       outcome: { status: "failed", error: { code: "EXIT", message: "3" } },
-      cost: { usd: 1, basis: "measured" },
+      usage: { costUsd: 1 },
     }),
   );
   t.match((await ask("GET", `/api/sessions/${sessionId}`)).body, {

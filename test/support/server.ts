@@ -11,6 +11,7 @@ import { Dispatcher } from "../../src/dispatcher/dispatcher.ts";
 import { Signs } from "../../src/dispatcher/signs.ts";
 import { buildServer } from "../../src/http/server.ts";
 import type { ArchiveReader, Services } from "../../src/http/services.ts";
+import { measured } from "../core/world.ts";
 import { MemoryJournal } from "./memory-journal.ts";
 
 export interface TestServerOptions {
@@ -46,6 +47,8 @@ export function testAgent(name: string, changes: Partial<Agent> = {}): Agent {
     claimTimeoutMs: 10_000,
     exitGraceMs: 1000,
     account: null,
+    isolation: "none",
+    resume: false,
     ...changes,
   };
 }
@@ -75,6 +78,8 @@ export async function testServer(options: TestServerOptions = {}) {
       retry: { maxAttempts: 3, initialDelayMs: 10_000, maxDelayMs: 300_000 },
       workspaceRoots: options.workspaceRoots ?? ["/home/owner"],
       budgets: [],
+      verifiers: {},
+      worktreeRoot: "~/worktrees",
       historyDays: 30,
       agents: {},
       dataDirectory: "/var/lib/jarvis",
@@ -121,6 +126,7 @@ export async function testServer(options: TestServerOptions = {}) {
       newId: (prefix) => `${prefix}_${String(++ids).padStart(6, "0")}`,
       random: () => 0.5,
       retry: knobs.config.retry,
+      price: (_agent, usage) => measured(usage),
     }),
     rebuild: async () => rebuilt(),
     reopen: () => journal.reopen(),

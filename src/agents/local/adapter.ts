@@ -4,7 +4,8 @@ import type { AgentAdapter, RunSpec } from "../../dispatcher/ports.ts";
 import { type AdapterContext, agentSettings, reporting } from "../adapter-context.ts";
 import { commandTemplate, fillIn } from "../command.ts";
 import { localEnvironment } from "../environment.ts";
-import { workFolder } from "../run-directory.ts";
+import { outputOf } from "../known-program.ts";
+import { logFile, type RunLimits, runDirectory, workFolder } from "../run-directory.ts";
 import { inspectLocally } from "./check.ts";
 import type { LocalPlan } from "./run.ts";
 import { LocalRuns } from "./runs.ts";
@@ -17,7 +18,7 @@ export function createLocalAdapter(method: Method, context: AdapterContext): Age
     open: (spec, listener) =>
       runs.open(spec, reporting(context, spec.agent, listener), {
         plan: (directory) => planRun(context, spec, directory),
-        limits: () => agentSettings(context, spec.agent),
+        limits: () => limitsOf(context, spec),
       }),
     inspect: (agent) => inspectLocally(context, agent),
     close: () => runs.close(),
@@ -28,9 +29,11 @@ export function createLocalAdapter(method: Method, context: AdapterContext): Age
 function planRun(context: AdapterContext, spec: RunSpec, directory: string): LocalPlan {
   const settings = agentSettings(context, spec.agent);
   const workdir = workingDirectory(context, spec, directory);
-  const command = fillIn(commandTemplate(settings, spec.model), {
+  const resume = spec.resumes?.id ?? null;
+  const command = fillIn(spec.command ?? commandTemplate(settings, spec.model, resume), {
     prompt: spec.prompt,
     promptFile: `${directory}/prompt.md`,
+    usageFile: logFile(directory, "usage"),
     model: spec.model,
     taskId: spec.taskId,
     sessionId: spec.sessionId,
@@ -39,11 +42,15 @@ function planRun(context: AdapterContext, spec: RunSpec, directory: string): Loc
   return {
     ...command,
     workdir,
-    killGraceMs: settings.killGraceMs,
-    maxOutputBytes: settings.maxOutputBytes,
-    leftovers: settings.leftovers,
+    ...limitsOf(context, spec),
     env: (mark) => localEnvironment(context.environment, settings, { ...spec.env, JARVIS_RUN_MARK: mark }),
   };
+}
+
+function limitsOf(context: AdapterContext, spec: RunSpec): RunLimits {
+  const settings = agentSettings(context, spec.agent);
+  const { killGraceMs, maxOutputBytes, leftovers } = settings;
+  return { killGraceMs, maxOutputBytes, leftovers, output: spec.command === undefined ? outputOf(settings) : "text" };
 }
 
 /** A task may only name what the config allows; the agent's own `workdir` is the config. */
@@ -51,5 +58,6 @@ function workingDirectory(context: AdapterContext, spec: RunSpec, directory: str
   const { workspaceRoots, dataDirectory } = context.config();
   if (spec.workspace !== null) return resolveWorkspace(spec.workspace, workspaceRoots, dataDirectory);
   const { workdir } = agentSettings(context, spec.agent);
-  return workdir === undefined ? workFolder(directory) : resolveDirectory(workdir, "workdir");
+  if (workdir !== undefined) return resolveDirectory(workdir, "workdir");
+  return workFolder(spec.workOf === undefined ? directory : runDirectory(dataDirectory, spec.workOf));
 }

@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Clock, Run, RunEnd, RunListener, RunSpec } from "../../dispatcher/ports.ts";
 import { toSessionError } from "../agent-problem.ts";
+import { lastAction } from "../output/progress.ts";
 import {
   isThere,
   logSize,
@@ -79,6 +80,10 @@ export class LocalRun implements Run {
   #lookAt = 0;
   #identityAt = 0;
   #signAt = 0;
+  /** Output has grown since the last sign. */
+  #hasNews = false;
+  /** Up to where its output was told of by signs, bytes. */
+  #toldTo = 0;
   #stopRequested = false;
   /** Since when nothing of the program is left while the wrapper still has to say how it ended. */
   #emptySince: number | null = null;
@@ -164,8 +169,8 @@ export class LocalRun implements Run {
     const limitMs = spec.deadlineAt - clock.now();
     if (limitMs <= 0) return this.#end(lateRun());
 
-    const { killGraceMs, maxOutputBytes, leftovers, env, ...start } = plan(directory);
-    const limits = { killGraceMs, maxOutputBytes, leftovers };
+    const { killGraceMs, maxOutputBytes, leftovers, output, env, ...start } = plan(directory);
+    const limits = { killGraceMs, maxOutputBytes, leftovers, output };
     this.#limits = limits;
     const { mark } = prepareRunDirectory(directory, spec.prompt, { agent: spec.agent, ...limits });
     const seal = { ...EMPTY_SEAL, limits, mark, boot: bootId() };
@@ -192,6 +197,7 @@ export class LocalRun implements Run {
     this.#followedSince = this.#parts.clock.monotonic();
     // What was written before is no sign of life now.
     if (!this.#isOwn) this.#sizes = this.#readSizes();
+    this.#toldTo = this.#sizes[0] ?? 0;
     this.look(this.#followedSince);
   }
 
@@ -256,9 +262,13 @@ export class LocalRun implements Run {
     const sizes = this.#readSizes();
     const grown = sizes.some((size, index) => size > (this.#sizes[index] ?? 0));
     this.#sizes = sizes;
-    if (grown && now >= this.#signAt) {
+    this.#hasNews ||= grown;
+    if (this.#hasNews && now >= this.#signAt) {
+      this.#hasNews = false;
       this.#signAt = now + QUIET_LOOK_MS;
-      this.#parts.listener.sign();
+      const [to = 0] = sizes;
+      this.#parts.listener.sign(lastAction(this.#directory, this.#limits?.output ?? "text", this.#toldTo, to));
+      this.#toldTo = to;
     }
     // The sizes decide at the end what this was, so that nothing needs to be remembered.
     if (sizes.some((size) => size > this.#bytesMax)) this.#processes.signalGroup("SIGKILL");
@@ -334,9 +344,10 @@ export class LocalRun implements Run {
     if (this.#phase !== "followed") return;
     this.#phase = "settling";
     const { spec } = this.#parts;
-    const settings = { maxOutputBytes: this.#bytesMax };
+    const settings = { maxOutputBytes: this.#bytesMax, output: this.#limits?.output ?? "text" };
     endOfRun({
       sessionId: spec.sessionId,
+      now: this.#parts.clock.now(),
       directory: this.#directory,
       settings,
       exit,

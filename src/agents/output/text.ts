@@ -12,10 +12,19 @@ export const TEXT_BYTES_WANTED = RESULT_BYTES_MAX + 4096;
  */
 export function textResult(head: Buffer, size: number, sessionId: string): string {
   const text = decode(head.subarray(0, RESULT_BYTES_MAX)).trim();
-  if (size > RESULT_BYTES_MAX) {
-    return `${text}\n\n[Cut: the output has ${size} bytes. All of it: GET /api/sessions/${sessionId}/log, or stdout.log in the run directory.]`;
-  }
+  if (size > RESULT_BYTES_MAX) return `${text}${cutNote(`the output has ${size} bytes`, sessionId)}`;
   return text === "" ? "(no output)" : text;
+}
+
+/** A result that was read out of a program's output, cut where it is longer than a comment can be. */
+export function cutResult(text: string, sessionId: string): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= RESULT_BYTES_MAX) return text;
+  return `${decode(bytes.subarray(0, RESULT_BYTES_MAX))}${cutNote(`it has ${bytes.length} bytes`, sessionId)}`;
+}
+
+function cutNote(what: string, sessionId: string): string {
+  return `\n\n[Cut: ${what}. All of it: GET /api/sessions/${sessionId}/log, or stdout.log in the run directory.]`;
 }
 
 /** UTF-8 with no half character at the end of what was cut. */

@@ -200,7 +200,7 @@ jr_inspect() {
 
 jr_sizes() {
   for jr_id do
-    for jr_file in stdout.log stderr.log exit.json; do
+    for jr_file in stdout.log stderr.log usage.log exit.json; do
       jr_is_plain "$jr_runs/$jr_id/$jr_file" && set -- "$@" "$jr_runs/$jr_id/$jr_file"
     done
     shift

@@ -5,7 +5,7 @@ import { logFile, logSize, OUTPUT_STREAMS, type OutputStream } from "../run-dire
 /** Of one request: large enough to be quick, small enough that other runs get their turn. */
 const CHUNK_BYTES_MAX = 256 * 1024;
 
-export type LogSizes = Readonly<Record<OutputStream, number>>;
+export type LogSizes = Readonly<Record<OutputStream, number>> & { readonly hasExit: boolean };
 
 export class Mirror {
   readonly #directory: string;
@@ -17,7 +17,11 @@ export class Mirror {
   constructor(directory: string, bytesMax: number) {
     this.#directory = directory;
     this.#bytesMax = bytesMax;
-    this.#sizes = { stdout: logSize(directory, "stdout"), stderr: logSize(directory, "stderr") };
+    this.#sizes = {
+      stdout: logSize(directory, "stdout"),
+      stderr: logSize(directory, "stderr"),
+      usage: logSize(directory, "usage"),
+    };
   }
 
   get isOverLimit(): boolean {
@@ -32,7 +36,7 @@ export class Mirror {
     let advanced = false;
     for (const stream of OUTPUT_STREAMS) {
       const offset = this.#sizes[stream];
-      const bytes = this.#wanted(sizes[stream]) - offset;
+      const bytes = this.#wanted(stream, sizes) - offset;
       if (bytes <= 0) continue;
       const chunk = await read(stream, offset, Math.min(bytes, CHUNK_BYTES_MAX));
       if (!(await this.#write(stream, chunk, offset))) continue;
@@ -44,7 +48,7 @@ export class Mirror {
 
   /** True when all that is wanted of both logs is here. */
   isComplete(sizes: LogSizes): boolean {
-    return OUTPUT_STREAMS.every((stream) => this.#sizes[stream] >= this.#wanted(sizes[stream]));
+    return OUTPUT_STREAMS.every((stream) => this.#sizes[stream] >= this.#wanted(stream, sizes));
   }
 
   async close(): Promise<void> {
@@ -53,8 +57,10 @@ export class Mirror {
     await Promise.all(files.map((file) => file.close()));
   }
 
-  #wanted(size: number): number {
-    return Math.min(size, this.#bytesMax + 1);
+  #wanted(stream: OutputStream, sizes: LogSizes): number {
+    // Logs only grow. This one is written anew as often as the program likes: it is fetched once, at the end.
+    if (stream === "usage" && !sizes.hasExit) return 0;
+    return Math.min(sizes[stream], this.#bytesMax + 1);
   }
 
   /** False where this machine's disk did not take it: it is fetched again later, the host has it. */

@@ -31,6 +31,7 @@ export interface RemoteState {
 export interface RemoteSizes {
   readonly stdout: number;
   readonly stderr: number;
+  readonly usage: number;
   readonly hasExit: boolean;
 }
 
@@ -94,7 +95,9 @@ export class RemoteShell {
   }
 
   async sizes(ids: readonly string[]): Promise<ReadonlyMap<string, RemoteSizes>> {
-    const sizes = new Map<string, RemoteSizes>(ids.map((id) => [id, { stdout: 0, stderr: 0, hasExit: false }]));
+    const sizes = new Map<string, RemoteSizes>(
+      ids.map((id) => [id, { stdout: 0, stderr: 0, usage: 0, hasExit: false }]),
+    );
     for (let start = 0; start < ids.length; start += IDS_MAX) {
       const asked = ids.slice(start, start + IDS_MAX);
       const lines = await this.#ask(`sizes ${asked.join(" ")}`, asked.length);
@@ -221,6 +224,7 @@ function addSize(sizes: Map<string, RemoteSizes>, line: string): void {
   if (id === undefined || known === undefined || !Number.isSafeInteger(size)) return;
   if (file === "stdout.log") sizes.set(id, { ...known, stdout: size });
   else if (file === "stderr.log") sizes.set(id, { ...known, stderr: size });
+  else if (file === "usage.log") sizes.set(id, { ...known, usage: size });
   else if (file === "exit.json") sizes.set(id, { ...known, hasExit: true });
 }
 

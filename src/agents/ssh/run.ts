@@ -3,8 +3,10 @@ import { join } from "node:path";
 import type { SessionError } from "../../core/session.ts";
 import type { Clock, Run, RunEnd, RunListener, RunSpec } from "../../dispatcher/ports.ts";
 import { toSessionError } from "../agent-problem.ts";
+import { lastAction } from "../output/progress.ts";
 import {
   isThere,
+  logSize,
   prepareRunDirectory,
   type RunLimits,
   type RunSettings,
@@ -83,6 +85,10 @@ export class SshRun implements Run {
   #endSeen = false;
   #toldStarted = false;
   #signAt = 0;
+  /** Output has grown since the last sign. */
+  #hasNews = false;
+  /** Up to where its output was told of by signs, bytes. */
+  #toldTo = 0;
   #startTries = 0;
   #stopRequested: "stopped" | "timed-out" | null = null;
   #killAt: number | null = null;
@@ -119,6 +125,7 @@ export class SshRun implements Run {
       const { agent, prompt } = this.#parts.spec;
       this.#settings = prepareRunDirectory(directory, prompt, { agent, ...limits, ssh: target });
       this.#mirror = new Mirror(directory, limits.maxOutputBytes);
+      this.#toldTo = logSize(directory, "stdout");
       return target;
     } catch (error) {
       this.#end(failedRun(toSessionError(error)));
@@ -247,16 +254,22 @@ export class SshRun implements Run {
     if (this.#phase !== "followed") return false;
     const endSeen = sizes.hasExit && !this.#endSeen;
     this.#endSeen = sizes.hasExit;
-    if (advanced && now >= this.#signAt) {
-      this.#signAt = now + SIGN_MS;
-      this.#parts.listener.sign();
-    }
+    this.#hasNews ||= advanced;
+    if (this.#hasNews && now >= this.#signAt) this.#tellSign(now);
     if (this.#ending !== null && mirror.isComplete(sizes)) await this.#finish(this.#ending, shell);
     else if (this.#ending === null && endSeen) this.#stateAt = now;
     // The sizes decide at the end what this was, so that nothing needs to be remembered.
     else if (this.#ending === null && mirror.isOverLimit) await shell.kill(this.id);
     else if (this.#stopRequested !== null) await this.#pressStop(shell, now);
     return advanced || (this.#ending === null && endSeen);
+  }
+
+  #tellSign(now: number): void {
+    this.#hasNews = false;
+    this.#signAt = now + SIGN_MS;
+    const from = this.#toldTo;
+    this.#toldTo = logSize(this.#directory, "stdout");
+    this.#parts.listener.sign(lastAction(this.#directory, this.#settings?.output ?? "text", from, this.#toldTo));
   }
 
   async #pressStop(shell: RemoteShell, now: number): Promise<void> {
@@ -287,8 +300,10 @@ export class SshRun implements Run {
 
   #settle(exit: ExitRecord, startError: string | null): void {
     this.#phase = "settling";
-    const settings = { maxOutputBytes: this.#settings?.maxOutputBytes ?? Number.POSITIVE_INFINITY };
-    endOfRun({ sessionId: this.id, directory: this.#directory, settings, exit, startError }).then(
+    const { maxOutputBytes = Number.POSITIVE_INFINITY, output = "text" } = this.#settings ?? {};
+    const settings = { maxOutputBytes, output };
+    const now = this.#parts.clock.now();
+    endOfRun({ sessionId: this.id, directory: this.#directory, settings, exit, startError, now }).then(
       (end) => this.#end(end),
       (error: unknown) => this.#end(failedRun(toSessionError(error))),
     );
@@ -354,7 +369,7 @@ export class SshRun implements Run {
 
 const STOPPED: SessionError = { code: "STOPPED", message: "it was stopped before it began" };
 
-function recorded({ ssh, killGraceMs, maxOutputBytes, leftovers }: RunSettings): RemoteSettings {
+function recorded({ ssh, killGraceMs, maxOutputBytes, leftovers, output }: RunSettings): RemoteSettings {
   if (ssh === undefined) throw new Error("the run was started on this machine, and its agent is an ssh agent by now");
-  return { target: ssh, killGraceMs, maxOutputBytes, leftovers };
+  return { target: ssh, killGraceMs, maxOutputBytes, leftovers, output };
 }

@@ -4,7 +4,8 @@ import { accept, type Command, type Context } from "../decision.ts";
 import type { Event } from "../event.ts";
 import { type Lock, taskLockId } from "../lock.ts";
 import { claimOf, HANDOUTS_MAX, type Plan, type PlanOptions, plan, type Waiting } from "../plan.ts";
-import type { StartingSession } from "../session.ts";
+import { isInterruption } from "../policy/error-class.ts";
+import { isActive, type Resumption, type StartingSession } from "../session.ts";
 import type { State } from "../state.ts";
 import type { Task } from "../task.ts";
 
@@ -52,16 +53,18 @@ function eventsOf(state: State, context: Context, planned: Plan): readonly Event
   }
   let fence = state.ledger.fence;
   for (const { task, agent } of planned.starts) {
-    const session = newSession(context, task, agent);
+    const session = newSession(state, context, task, agent);
     const lock = task.files.length === 0 ? undefined : newLock(session, ++fence, context.home);
     events.push({ type: "session.started", at: context.now, session, ...(lock === undefined ? {} : { lock }) });
   }
   return events;
 }
 
-function newSession(context: Context, task: Task, agent: Agent): StartingSession {
+function newSession(state: State, context: Context, task: Task, agent: Agent): StartingSession {
   const handedOut = agent.method === "sessions_spawn";
   const timeoutMs = task.timeoutMs ?? agent.timeoutMs;
+  const isolation = task.isolation ?? agent.isolation;
+  const resumes = resumption(state, task, agent);
   return {
     id: context.newId("ses"),
     taskId: task.id,
@@ -79,8 +82,23 @@ function newSession(context: Context, task: Task, agent: Agent): StartingSession
     exitGraceMs: agent.exitGraceMs,
     files: task.files,
     workspace: task.workspace,
+    ...(task.verify.length === 0 ? {} : { verify: task.verify }),
+    ...(isolation === "none" ? {} : { isolation }),
+    ...(resumes === undefined ? {} : { resumes }),
     ...(handedOut ? { handout: { times: 1, expiresAt: context.now + agent.claimTimeoutMs } } : {}),
   };
+}
+
+/** The agent's own session of the last attempt, where that was interrupted and can be gone on with. */
+function resumption(state: State, task: Task, agent: Agent): Resumption | undefined {
+  if (!agent.resume || task.attempts === 0) return undefined;
+  const last = state.sessions.byId.get(state.sessions.byTask.get(task.id)?.at(-1) ?? "");
+  if (last === undefined || isActive(last) || last.agent !== agent.name || last.method !== agent.method)
+    return undefined;
+  const { agentSession, outcome, resumes } = last;
+  if (agentSession === undefined || outcome.error === undefined || !isInterruption(outcome.error.code))
+    return undefined;
+  return { ...agentSession, origin: resumes?.origin ?? last.id };
 }
 
 function newLock(session: StartingSession, fence: number, home: string): Lock {

@@ -1,19 +1,23 @@
 /** What agents and adapters report of a session: the callback, the run's start and end. The first end counts, whoever tells it. */
 import { accept, type Command, type Context, type Decision, refuse } from "../decision.ts";
 import type { Event } from "../event.ts";
+import { addTotals, sinceResumed } from "../policy/usage.ts";
+import { zeroWork } from "../policy/zero-work.ts";
 import {
   type ActiveSession,
-  type Cost,
+  type AgentSession,
   isActive,
   type Outcome,
   type RunExit,
   type RunFacts,
   type Session,
+  type SessionError,
   type Usage,
+  type Warning,
 } from "../session.ts";
 import type { State } from "../state.ts";
 import type { TaskStatus } from "../task.ts";
-import { costOf, ended, settle } from "./settle.ts";
+import { ended, settle } from "./settle.ts";
 
 export interface Callback {
   readonly taskId: string;
@@ -63,16 +67,39 @@ export function callback(report: Callback): Command<CallbackAnswer> {
         { sessionStatus: status },
       );
     }
+    if (session.reported !== undefined) {
+      if (report.status === "completed") return answered([], true);
+      return refuse(
+        "SESSION_NOT_ACTIVE",
+        `session ${session.id} said that it is done, and its work is being verified; stop, nothing more is expected of it`,
+        { sessionStatus: "completed" },
+      );
+    }
     if (report.status === "running")
       return answered(running(context, session, sessionKey), session.status === "running");
     const claim =
       sessionKey === undefined || session.sessionKey !== undefined ? [] : running(context, session, sessionKey);
     const outcome = outcomeOf(report);
-    const grace = session.exitGraceMs;
-    return answered(
-      [...claim, ...settle(state, context, session, { outcome, usage: report.usage, stopAt: context.now + grace })],
-      false,
-    );
+    const stopAt = context.now + session.exitGraceMs;
+    if (outcome.status === "completed" && mustVerify(session))
+      return answered([...claim, reported(context, session, report, stopAt)], false);
+    return answered([...claim, ...settle(state, context, session, { outcome, usage: report.usage, stopAt })], false);
+  };
+}
+
+function mustVerify({ verify = [] }: Session): boolean {
+  return verify.length > 0;
+}
+
+function reported(context: Context, session: ActiveSession, { result, usage }: Callback, stopAt: number): Event {
+  return {
+    type: "session.reported",
+    at: context.now,
+    sessionId: session.id,
+    taskId: session.taskId,
+    ...(result === undefined ? {} : { result }),
+    stopAt,
+    ...(usage === undefined ? {} : { usage }),
   };
 }
 
@@ -132,28 +159,58 @@ export function runStarted(sessionId: string, run: RunFacts): Command<null> {
   };
 }
 
+/** What the verifiers found. */
+export type Verification = { readonly ok: true } | { readonly ok: false; readonly error: SessionError };
+
 export interface RunReport {
   readonly sessionId: string;
   readonly exit: RunExit;
   /** What the exit and the output say; counts only where no callback came before. */
   readonly outcome: Outcome;
   readonly usage?: Usage | undefined;
-  readonly cost: Cost;
+  /** The agent's own session, with the totals where its program counts on through all attempts. */
+  readonly agentSession?: AgentSession | undefined;
+  /** How many tools its program used, where its output tells. */
+  readonly toolCalls?: number | undefined;
+  readonly warnings?: readonly Warning[] | undefined;
+  /** Of work that is to be verified and was said to be done. */
+  readonly verification?: Verification | undefined;
 }
 
-/** The run is empty: nothing of the session is left. */
-export function runEnded({ sessionId, exit, outcome, usage, cost }: RunReport): Command<null> {
+/**
+ * The run is empty, and its work was verified where that was asked for: nothing of the session is left. Refused with `NOT_VERIFIED`
+ * where it would count as completed and has still to be verified.
+ */
+export function runEnded(report: RunReport): Command<null> {
   return (state, context) => {
-    const session = state.sessions.byId.get(sessionId);
+    const session = state.sessions.byId.get(report.sessionId);
     if (session === undefined || !isActive(session)) return accept([], () => null);
-    const settled =
-      session.status === "stopping"
-        ? []
-        : settle(state, context, session, { outcome, usage, stopAt: context.now, leftovers: exit.leftovers });
-    // What the exit tells adds to what the callback told; a measured cost beats an estimate, whoever told it.
-    const known = session.usage === undefined ? usage : { ...session.usage, ...usage };
-    const told = costOf(known);
-    const finalCost = cost.basis !== "measured" && told.basis === "measured" ? told : cost;
-    return accept([...settled, ended(context, session, exit, known, finalCost)], () => null);
+    // What the exit tells adds to what the callback told.
+    const own = sinceResumed(report.agentSession?.totals, session.resumes?.totals);
+    const told = [session.usage, report.usage, own].filter((usage) => usage !== undefined);
+    const usage: Usage | undefined = told.length === 0 ? undefined : Object.assign({}, ...told);
+    const agentSession = addTotals(report.agentSession, session.resumes);
+    const { exit } = report;
+    if (session.status === "stopping")
+      return accept([ended(context, session, { exit, usage, agentSession })], () => null);
+
+    const said = session.reported === undefined ? report.outcome : completedWith(session.reported.result);
+    if (said.status === "completed" && mustVerify(session) && report.verification === undefined)
+      return refuse("NOT_VERIFIED", `what session ${session.id} did has still to be verified`);
+    const isRefuted = said.status === "completed" && report.verification?.ok === false;
+    const outcome = isRefuted ? failedWith(said, report.verification.error) : said;
+    const idle = outcome.status === "completed" ? zeroWork(report.toolCalls, context.now - session.startedAt) : [];
+    const warnings = [...(report.warnings ?? []), ...idle];
+    const { leftovers } = exit;
+    const settled = settle(state, context, session, { outcome, usage, stopAt: context.now, leftovers, warnings });
+    return accept([...settled, ended(context, session, { exit, usage, agentSession, warnings })], () => null);
   };
+}
+
+function completedWith(result: string | undefined): Outcome {
+  return { status: "completed", ...(result === undefined ? {} : { result }) };
+}
+
+function failedWith({ result }: Outcome, error: SessionError): Outcome {
+  return { status: "failed", error, ...(result === undefined ? {} : { result }) };
 }

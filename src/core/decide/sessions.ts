@@ -59,7 +59,8 @@ export function expire(lastSign: LastSign, spawnsExpireFrom = 0): Command<null> 
 }
 
 function expiry(session: ActiveSession, lastSignAt: number, spawnsExpireFrom: number, now: number): Outcome | null {
-  if (session.status === "stopping") return null;
+  // What reported its end has none of its own clocks any more: its verifiers have theirs.
+  if (session.status === "stopping" || session.reported !== undefined) return null;
   if (session.status === "starting" && session.handout !== undefined) {
     const { times, expiresAt } = session.handout;
     // The next POST hands it out again; should none come for so long, its locks and slot are free again.

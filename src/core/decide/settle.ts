@@ -1,8 +1,17 @@
 /** How a session's end is written down: the outcome, what it means for the task, and that nothing of it is left. */
 import type { Context } from "../decision.ts";
 import type { Event, TaskVerdict } from "../event.ts";
-import { afterFailure, canGetBetter } from "../policy/retry.ts";
-import { type ActiveSession, type Cost, hasRun, type Outcome, type RunExit, type Usage } from "../session.ts";
+import { canGetBetter } from "../policy/error-class.ts";
+import { afterFailure } from "../policy/retry.ts";
+import {
+  type ActiveSession,
+  type AgentSession,
+  hasRun,
+  type Outcome,
+  type RunExit,
+  type Usage,
+  type Warning,
+} from "../session.ts";
 import type { State } from "../state.ts";
 import type { Task, TaskChanges } from "../task.ts";
 
@@ -19,6 +28,7 @@ export interface Settlement {
   readonly personDecided?: "moved" | "deleted" | undefined;
   /** Pids that its program left running. */
   readonly leftovers?: readonly number[] | undefined;
+  readonly warnings?: readonly Warning[] | undefined;
 }
 
 /** The events that fix a session's outcome. A session without a run has ended with it. */
@@ -38,16 +48,23 @@ export function settle(state: State, context: Context, session: ActiveSession, s
     ...(task === undefined ? {} : { verdict: verdict(context, task, session, settlement) }),
   };
   if (hasRun(session)) return [settled];
-  return [settled, ended(context, session, {}, settlement.usage, costOf(settlement.usage ?? session.usage))];
+  const { usage = session.usage, warnings } = settlement;
+  return [settled, ended(context, session, { exit: {}, usage, warnings })];
+}
+
+/** What is known of a session at its very end. */
+export interface Ending {
+  readonly exit: RunExit;
+  readonly usage?: Usage | undefined;
+  readonly agentSession?: AgentSession | undefined;
+  readonly warnings?: readonly Warning[] | undefined;
 }
 
 /** The event that says that nothing of a session is left. */
 export function ended(
   context: Context,
   session: ActiveSession,
-  exit: RunExit,
-  usage: Usage | undefined,
-  cost: Cost,
+  { exit, usage, agentSession, warnings = [] }: Ending,
 ): Event {
   return {
     type: "session.ended",
@@ -57,13 +74,10 @@ export function ended(
     agent: session.agent,
     exit,
     ...(usage === undefined ? {} : { usage }),
-    cost,
+    cost: context.price(session.agent, usage),
+    ...(agentSession === undefined ? {} : { agentSession }),
+    ...(warnings.length === 0 ? {} : { warnings }),
   };
-}
-
-/** What an agent said of its cost is measured; nothing said is unknown, never 0. */
-export function costOf(usage: Usage | undefined): Cost {
-  return usage?.costUsd === undefined ? { usd: null, basis: "unknown" } : { usd: usage.costUsd, basis: "measured" };
 }
 
 function verdict(context: Context, task: Task, session: ActiveSession, settlement: Settlement): TaskVerdict {
@@ -74,7 +88,7 @@ function verdict(context: Context, task: Task, session: ActiveSession, settlemen
     comment: {
       id: context.newId("com"),
       author: session.agent,
-      content: cut(commentFor(session, settlement, changes)) + leftoverNote(settlement),
+      content: cut(commentFor(session, settlement, changes)) + warningNote(settlement) + leftoverNote(settlement),
       createdAt: context.now,
       sessionId: session.id,
     },
@@ -98,6 +112,7 @@ function changesFor(context: Context, task: Task, outcome: Outcome): TaskChanges
     context.retry,
     context.now,
     context.random(),
+    error.resetAt,
   );
   return "hold" in next
     ? { status: "todo", retryAt: null, hold: next.hold, lastError: error }
@@ -112,6 +127,10 @@ function commentFor(session: ActiveSession, settlement: Settlement, changes: Tas
   const partial =
     outcome.result === undefined || outcome.result === "" ? "" : `\n\nIts last output:\n\n${outcome.result}`;
   return `${head}\n\n${whatNext(settlement, changes)}${partial}`;
+}
+
+function warningNote({ warnings = [] }: Settlement): string {
+  return warnings.map(({ message }) => `\n\nNote: ${message}`).join("");
 }
 
 function leftoverNote({ leftovers = [] }: Settlement): string {

@@ -40,6 +40,8 @@ export function createTask(input: NewTask): Command<Task> {
       timeoutMs: input.timeoutMs ?? null,
       stallTimeoutMs: input.stallTimeoutMs ?? null,
       startTimeoutMs: input.startTimeoutMs ?? null,
+      verify: input.verify ?? [],
+      isolation: input.isolation ?? null,
       attempts: 0,
       retryAt: null,
       hold: input.hold ?? null,

@@ -12,7 +12,7 @@ export type RetryVerdict = { readonly retryAt: number } | { readonly hold: Hold 
 /**
  * What comes after attempt number `attempts` failed at `now`.
  * Delay: min(initial * 2^(attempts - 1), max), spread over its upper half by `random` in [0, 1) ("equal jitter"), so that tasks that
- * failed together do not come back together and none comes back at once.
+ * failed together do not come back together and none comes back at once. Never before `resetAt`, where a provider named a time.
  */
 export function afterFailure(
   attempts: number,
@@ -20,6 +20,7 @@ export function afterFailure(
   settings: RetrySettings,
   now: number,
   random: number,
+  resetAt = 0,
 ): RetryVerdict {
   if (attempts >= maxAttempts) {
     return {
@@ -32,13 +33,5 @@ export function afterFailure(
   // A hold released meanwhile sets `attempts` to 0; past 2^52 doublings would leave what numbers can hold.
   const doublings = Math.min(Math.max(attempts - 1, 0), 52);
   const delayMs = Math.min(settings.initialDelayMs * 2 ** doublings, settings.maxDelayMs);
-  return { retryAt: now + Math.round(delayMs / 2 + (delayMs / 2) * random) };
-}
-
-/** Errors that no further attempt can mend: the task is held until a person has looked. */
-const HOPELESS = new Set(["BAD_CONFIG", "BAD_WORKSPACE", "WORKSPACE_NOT_FOUND", "NOT_INSTALLED", "ARGUMENT_TOO_LONG"]);
-
-/** False when only a person's change can make the next attempt differ from the last. */
-export function canGetBetter(errorCode: string): boolean {
-  return !HOPELESS.has(errorCode);
+  return { retryAt: Math.max(now + Math.round(delayMs / 2 + (delayMs / 2) * random), resetAt) };
 }

@@ -6,7 +6,18 @@ import { COMMENT_LENGTH_MAX } from "../../../src/core/decide/settle.ts";
 import { changeTask, createTask, deleteTask } from "../../../src/core/decide/tasks.ts";
 import { metricsOf } from "../../../src/core/metrics.ts";
 import type { Cost, Outcome } from "../../../src/core/session.ts";
-import { aRunningWorld, aWorld, codeOf, MINUTE, SECOND, START, start, typesOf, type World } from "../world.ts";
+import {
+  aRunningWorld,
+  aWorld,
+  codeOf,
+  MINUTE,
+  measured,
+  SECOND,
+  START,
+  start,
+  typesOf,
+  type World,
+} from "../world.ts";
 
 const UNKNOWN: Cost = { usd: null, basis: "unknown" };
 const RUN = { host: "here", pid: 42, pidStart: "1", bootId: "b" };
@@ -16,7 +27,7 @@ const report = (world: World, fields: Partial<Callback> & Pick<Callback, "status
 
 function exit(world: World, sessionId: string, fields: Partial<RunReport> = {}) {
   const outcome: Outcome = { status: "completed", result: "its output" };
-  return world.execute(runEnded({ sessionId, exit: { exitCode: 0 }, outcome, cost: UNKNOWN, ...fields }));
+  return world.execute(runEnded({ sessionId, exit: { exitCode: 0 }, outcome, ...fields }));
 }
 
 /** A task with a comment for each session, and counts that say each end once. */
@@ -324,12 +335,10 @@ t.test("a deleted task's session can still say that it is over, and answers null
 t.test("who never calls back is settled by the exit", async (t) => {
   const world = aRunningWorld({ files: ["src"] });
   world.must(runStarted(world.sessionId, RUN));
+  world.context.price = () => ({ usd: 0.1, basis: "estimated" });
   world.pass(MINUTE);
   const usage = { inputTokens: 10, outputTokens: 5 };
-  t.same(typesOf(exit(world, world.sessionId, { usage, cost: { usd: 0.1, basis: "estimated" } })), [
-    "session.settled",
-    "session.ended",
-  ]);
+  t.same(typesOf(exit(world, world.sessionId, { usage })), ["session.settled", "session.ended"]);
   t.match(world.session(world.sessionId), {
     status: "completed",
     completedAt: START + MINUTE,
@@ -397,31 +406,16 @@ t.test("usage and cost count once, whoever told them, and what was measured beat
   ][] = [
     ["nobody", undefined, {}, 0, UNKNOWN],
     ["only the callback", said, {}, 100, { usd: 0.5, basis: "measured" }],
-    [
-      "only the exit",
-      undefined,
-      { usage: { inputTokens: 7 }, cost: { usd: 0.1, basis: "estimated" } },
-      7,
-      { usd: 0.1, basis: "estimated" },
-    ],
+    ["only the exit", undefined, { usage: { inputTokens: 7 } }, 7, { usd: 0.1, basis: "estimated" }],
     ["the exit's usage, without its cost", undefined, { usage: said }, 100, { usd: 0.5, basis: "measured" }],
-    [
-      "both, the exit measured",
-      said,
-      { usage: { inputTokens: 7 }, cost: { usd: 0.1, basis: "measured" } },
-      7,
-      { usd: 0.1, basis: "measured" },
-    ],
-    [
-      "both, the exit estimated",
-      said,
-      { usage: { inputTokens: 7 }, cost: { usd: 0.1, basis: "estimated" } },
-      7,
-      { usd: 0.5, basis: "measured" },
-    ],
+    ["both, the exit measured", said, { usage: { inputTokens: 7, costUsd: 0.1 } }, 7, { usd: 0.1, basis: "measured" }],
+    ["both, the exit estimated", said, { usage: { inputTokens: 7 } }, 7, { usd: 0.5, basis: "measured" }],
   ];
   for (const [what, usage, atExit, tokens, cost] of table) {
     const world = aRunningWorld();
+    const estimated: Cost = { usd: 0.1, basis: "estimated" };
+    world.context.price = (_agent, used) =>
+      used?.inputTokens === 7 && used.costUsd === undefined ? estimated : measured(used);
     report(world, { status: "completed", usage });
     exit(world, world.sessionId, atExit);
     const session = world.session(world.sessionId);

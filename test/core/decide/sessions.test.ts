@@ -8,7 +8,6 @@ import { metricsOf } from "../../../src/core/metrics.ts";
 import { AGENTS, aRunningWorld, codeOf, MINUTE, SECOND, START, start, typesOf, type World } from "../world.ts";
 
 const RUN = { host: "here", pid: 42 };
-const UNKNOWN = { usd: null, basis: "unknown" } as const;
 
 /** Lets the clocks look; every session was heard of just now, unless told otherwise. */
 const tick = (world: World, lastSignAt = world.context.now) => world.execute(expire(() => lastSignAt));
@@ -29,9 +28,7 @@ t.test("a person's cancel stops a session, and its task waits in todo, held", as
   t.match(world.task("t1").comments, [{ author: "copilot", content: /^Attempt 1 cancelled: cancelled by diego/ }]);
   t.equal(world.state.locks.byId.size, 1, "its locks stay until its run is gone");
   t.same(typesOf(world.execute(cancelSession(world.sessionId, "diego"))), [], "asked again it goes on stopping");
-  world.must(
-    runEnded({ sessionId: world.sessionId, exit: { signal: "SIGTERM" }, outcome: { status: "failed" }, cost: UNKNOWN }),
-  );
+  world.must(runEnded({ sessionId: world.sessionId, exit: { signal: "SIGTERM" }, outcome: { status: "failed" } }));
   t.match(world.session(world.sessionId), { status: "cancelled", signal: "SIGTERM", completedAt: START + SECOND });
   t.equal(world.state.locks.byId.size, 0);
   t.match(metricsOf(world.state.metrics, "copilot"), { dispatched: 1, completed: 0, failed: 0, cancelled: 1 });
@@ -201,7 +198,7 @@ t.test("only what is over can be put away", async (t) => {
   t.same(putAway(), ["task.archived"], "a done task whose program still stops stays");
   t.same([...world.state.tasks.byId.keys()], ["t1", "open"]);
   t.same(putAway(), []);
-  world.must(runEnded({ sessionId: world.sessionId, exit: {}, outcome: { status: "completed" }, cost: UNKNOWN }));
+  world.must(runEnded({ sessionId: world.sessionId, exit: {}, outcome: { status: "completed" } }));
   t.same(putAway(), ["task.archived", "session.archived"]);
   t.same([...world.state.tasks.byId.keys()], ["open"]);
   t.equal(world.state.sessions.byId.size, 0);

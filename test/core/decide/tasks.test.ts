@@ -7,10 +7,8 @@ import { hasRun, isActive } from "../../../src/core/session.ts";
 import type { Task, TaskChanges, TaskStatus } from "../../../src/core/task.ts";
 import { aRunningWorld, aTask, aWorld, codeOf, MINUTE, START, start, typesOf, type World } from "../world.ts";
 
-const NO_COST = { usd: null, basis: "unknown" } as const;
-
 function leave(world: World, sessionId: string): void {
-  world.must(runEnded({ sessionId, exit: { signal: "SIGTERM" }, outcome: { status: "failed" }, cost: NO_COST }));
+  world.must(runEnded({ sessionId, exit: { signal: "SIGTERM" }, outcome: { status: "failed" } }));
 }
 
 t.test("a task that only has a title gets the defaults", async (t) => {

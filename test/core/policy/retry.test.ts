@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
-import { afterFailure, canGetBetter } from "../../../src/core/policy/retry.ts";
+import { canGetBetter } from "../../../src/core/policy/error-class.ts";
+import { afterFailure } from "../../../src/core/policy/retry.ts";
 import { START } from "../world.ts";
 
 const SETTINGS = { maxAttempts: 3, initialDelayMs: 10_000, maxDelayMs: 300_000 };

@@ -1,0 +1,41 @@
+/** Gemini CLI's `-o stream-json`: an `init`, messages in pieces, tools, last a `result`. */
+import { amountOf, detailOf, type Fields, fieldsOf, type Said, textOf, usageOf } from "./said.ts";
+
+export function understandGemini(line: Fields): readonly Said[] {
+  switch (line["type"]) {
+    case "init":
+      return [{ is: "session", id: textOf(line["session_id"]), model: textOf(line["model"]) || undefined }];
+    case "message":
+      if (line["role"] !== "assistant") return [];
+      return [{ is: "text", text: textOf(line["content"]), goesOn: line["delta"] === true }];
+    case "tool_use":
+      return [{ is: "tool", name: textOf(line["tool_name"]), detail: detailOf(line["parameters"]) }];
+    case "tool_result":
+      return toolResult(line);
+    case "error":
+      return [{ is: "note", text: textOf(line["message"]) }];
+    case "result":
+      return resultLine(line);
+    default:
+      return [];
+  }
+}
+
+function toolResult(line: Fields): readonly Said[] {
+  const error = fieldsOf(line["error"]);
+  const text = textOf(line["output"]) || textOf(error["message"]);
+  return [{ is: "tool result", ok: line["status"] === "success", text }];
+}
+
+function resultLine(line: Fields): readonly Said[] {
+  const stats = fieldsOf(line["stats"]);
+  const usage = usageOf({
+    inputTokens: amountOf(stats["input_tokens"]),
+    cacheReadTokens: amountOf(stats["cached"]),
+    outputTokens: amountOf(stats["output_tokens"]),
+  });
+  const said: Said[] = Object.keys(usage).length === 0 ? [] : [{ is: "usage", usage }];
+  if (line["status"] === "success") return [...said, { is: "end" }];
+  const error = fieldsOf(line["error"]);
+  return [...said, { is: "error", message: textOf(error["message"]) || textOf(error["type"]) }];
+}

@@ -1,0 +1,113 @@
+/** What a run's output comes to: one fold over all that was said. */
+import type { Usage } from "../../core/session.ts";
+import type { Said, Trouble } from "./said.ts";
+
+export interface Summary {
+  readonly agentSession: string | null;
+  readonly model: string | null;
+  /** The last words after the last tool; what was said before that, where nothing came after. */
+  readonly text: string;
+  /** The program came to its end in order, and said so. */
+  readonly hasEnded: boolean;
+  readonly wasAborted: boolean;
+  readonly trouble: Trouble | null;
+  /** The last thing that passed, such as a request that was tried again: why it failed, where nothing else says so. */
+  readonly lastNote: string;
+  readonly toolCalls: number;
+  /** Names of the tools that it was not allowed to use, each once. */
+  readonly refused: readonly string[];
+  /** Added up. */
+  readonly usage: Usage | undefined;
+  readonly totals: Usage | undefined;
+}
+
+const REFUSED_MAX = 20;
+
+export class Summarizer {
+  #agentSession: string | null = null;
+  #model: string | null = null;
+  #text = "";
+  #before = "";
+  #hasEnded = false;
+  #wasAborted = false;
+  #trouble: Trouble | null = null;
+  #lastNote = "";
+  #toolCalls = 0;
+  readonly #refused = new Set<string>();
+  #usage: Usage | undefined;
+  #totals: Usage | undefined;
+
+  add(said: Said): void {
+    switch (said.is) {
+      case "session":
+        if (said.id !== "") this.#agentSession = said.id;
+        this.#model = said.model ?? this.#model;
+        return;
+      case "text":
+        // A message of its own takes the place of the one before: the last is the result.
+        if (said.goesOn === true) this.#text += said.text;
+        else if (said.text.trim() !== "") this.#text = said.text;
+        this.#trouble = null;
+        return;
+      case "tool":
+        this.#toolCalls += 1;
+        if (this.#text.trim() !== "") this.#before = this.#text;
+        this.#text = "";
+        this.#hasEnded = false;
+        return;
+      case "refused":
+        if (this.#refused.size < REFUSED_MAX) this.#refused.add(said.tool || "a tool");
+        return;
+      case "usage":
+        this.#usage = add(this.#usage, said.usage);
+        return;
+      case "totals":
+        this.#totals = { ...this.#totals, ...said.usage };
+        return;
+      case "note":
+        this.#lastNote = said.text;
+        return;
+      case "error":
+        this.#trouble = said;
+        return;
+      case "aborted":
+        this.#wasAborted = true;
+        return;
+      case "end":
+        this.#hasEnded = true;
+        if (said.text !== undefined && said.text.trim() !== "") this.#text = said.text;
+        return;
+      case "tool result":
+        return;
+    }
+  }
+
+  get summary(): Summary {
+    const model = this.#model === null ? {} : { model: this.#model };
+    const own = (usage: Usage | undefined) => (usage === undefined ? undefined : { ...model, ...usage });
+    return {
+      agentSession: this.#agentSession,
+      model: this.#model,
+      text: (this.#text.trim() === "" ? this.#before : this.#text).trim(),
+      hasEnded: this.#hasEnded,
+      wasAborted: this.#wasAborted,
+      trouble: this.#trouble,
+      lastNote: this.#lastNote,
+      toolCalls: this.#toolCalls,
+      refused: [...this.#refused],
+      usage: own(this.#usage),
+      totals: own(this.#totals),
+    };
+  }
+}
+
+const COUNTED = ["inputTokens", "cacheReadTokens", "cacheWriteTokens", "outputTokens", "costUsd"] as const;
+
+function add(before: Usage = {}, more: Usage): Usage {
+  const sum: Record<string, number | string> = { ...before, ...more };
+  for (const key of COUNTED) {
+    const [a, b] = [before[key], more[key]];
+    if (a !== undefined && b !== undefined) sum[key] = a + b;
+  }
+  return sum as Usage;
+}

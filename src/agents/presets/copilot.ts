@@ -1,0 +1,33 @@
+/** GitHub Copilot CLI. */
+import { flag, type Permissions, type Preset } from "./preset.ts";
+
+export const copilot: Preset = {
+  program: "copilot",
+  arguments: ({ model, permissions, resume, args }) => [
+    ...flag("--model", model),
+    "--output-format",
+    "json",
+    "--no-ask-user",
+    "--no-auto-update",
+    "--no-color",
+    "--usage-output-file",
+    "{usageFile}",
+    ...PERMISSIONS[permissions],
+    ...(resume === null ? [] : [`--resume=${resume}`]),
+    ...args,
+  ],
+  output: "copilot",
+  env: { COPILOT_AUTO_UPDATE: "false" },
+  credentials: {
+    files: [".copilot/config.json", ".config/github-copilot/hosts.json", ".config/gh/hosts.yml"],
+    variables: ["COPILOT_GITHUB_TOKEN", "GH_TOKEN", "GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"],
+  },
+};
+
+/** What is not allowed is refused, since nobody is there to be asked. */
+const PERMISSIONS: Readonly<Record<Permissions, readonly string[]>> = {
+  read: [],
+  edit: ["--allow-tool", "write"],
+  work: ["--allow-all-tools"],
+  full: ["--allow-all"],
+};

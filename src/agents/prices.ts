@@ -1,0 +1,61 @@
+/** What tokens cost: by a maintained table of prices, or else by the agent's multiplier. */
+import type { Agent } from "../core/agent.ts";
+import type { Cost, Usage } from "../core/session.ts";
+
+export type PriceOf = (agent: Agent | undefined, usage: Usage | undefined) => Cost;
+
+const UNKNOWN: Cost = { usd: null, basis: "unknown" };
+/** What costs "1x": the multipliers of the config are those of the mission's table, where this model has 1. */
+const REFERENCE_MODEL = "gemini-2.5-pro";
+/**
+ * Some models cost more per token in a request longer than this. What is priced here is the sum of many requests, none of which is
+ * known to be long.
+ */
+const SHORT_REQUEST_TOKENS = 100_000;
+
+/** Reads the table, which takes some 30 ms. It is part of the package: nothing is asked of anybody. */
+export async function loadPrices(): Promise<PriceOf> {
+  const { calcPrice } = await import("@pydantic/genai-prices");
+
+  /** In US dollars; `null` where the table does not have the model. */
+  const fromTable = (usage: Usage, model: string): number | null => {
+    const { inputTokens = 0, cacheReadTokens = 0, cacheWriteTokens = 0, outputTokens = 0 } = usage;
+    const times = Math.max(1, inputTokens / SHORT_REQUEST_TOKENS);
+    const share = {
+      input_tokens: inputTokens / times,
+      cache_read_tokens: cacheReadTokens / times,
+      cache_write_tokens: cacheWriteTokens / times,
+      output_tokens: outputTokens / times,
+    };
+    try {
+      const price = calcPrice(share, modelName(model))?.total_price ?? Number.NaN;
+      return Number.isFinite(price) && price > 0 ? price * times : null;
+    } catch {
+      // More tokens from the cache than there are, and such: an agent may say anything.
+      return null;
+    }
+  };
+
+  return (agent, usage) => {
+    if (usage === undefined) return UNKNOWN;
+    if (usage.costUsd !== undefined) return { usd: usage.costUsd, basis: "measured", by: "program" };
+    const { inputTokens = 0, outputTokens = 0 } = usage;
+    if (inputTokens + outputTokens === 0) return UNKNOWN;
+    const model = usage.model ?? agent?.model ?? null;
+    const listed = model === null ? null : fromTable(usage, model);
+    if (listed !== null) return { usd: rounded(listed), basis: "estimated", by: "prices" };
+    const reference = fromTable(usage, REFERENCE_MODEL);
+    if (agent === undefined || reference === null) return UNKNOWN;
+    return { usd: rounded(reference * agent.costMultiplier), basis: "estimated", by: "multiplier" };
+  };
+}
+
+/** Some programs put the provider before the name. */
+function modelName(model: string): string {
+  return model.slice(model.lastIndexOf("/") + 1);
+}
+
+/** To a millionth of a dollar: more would only seem exact. */
+function rounded(usd: number): number {
+  return Math.round(usd * 1e6) / 1e6;
+}
