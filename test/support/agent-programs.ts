@@ -131,7 +131,8 @@ export function programSetup(name: ProgramName, { home, modelServerUrl }: Progra
         "settings.json",
         JSON.stringify({
           security: { auth: { selectedType: "gemini-api-key" } },
-          general: { enableAutoUpdate: false },
+          // Ten tries, the default, take four minutes.
+          general: { enableAutoUpdate: false, maxAttempts: 2 },
           privacy: { usageStatisticsEnabled: false },
         }),
       );
@@ -140,7 +141,7 @@ export function programSetup(name: ProgramName, { home, modelServerUrl }: Progra
       return {
         ...env,
         // The 235 MB that it unpacks on its first run are the same for every home.
-        XDG_CACHE_HOME: join(programsFolder(), `copilot-${PROGRAMS.copilot.version}`, ".cache"),
+        COPILOT_CACHE_HOME: join(programsFolder(), `copilot-${PROGRAMS.copilot.version}`, ".cache"),
         COPILOT_OFFLINE: "true",
         COPILOT_AUTO_UPDATE: "false",
         COPILOT_PROVIDER_BASE_URL: `${modelServerUrl}/v1`,
