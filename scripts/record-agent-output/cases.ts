@@ -3,7 +3,7 @@ import type { ProgramName } from "../../test/support/agent-programs.ts";
 
 export interface Case {
   readonly name: string;
-  /** `{session}`: of the run `after` which this one comes; `{usageFile}`: kept as a fixture too. */
+  /** `{session}`: of the run `after` which this one comes; `{usageFile}`: kept as a fixture too; `{url}`: the model server's. */
   readonly args: readonly string[];
   /** On standard input. */
   readonly prompt: string;
@@ -18,6 +18,8 @@ export interface Case {
   /** Sent to the group one second after the first request. */
   readonly signal?: NodeJS.Signals;
   readonly secondsMax?: number;
+  /** Starts the native program itself instead of npm's loader of it. */
+  readonly native?: boolean;
 }
 
 /** What every program is asked, with the same arguments. */
@@ -283,11 +285,18 @@ const codex: readonly Case[] = [
   },
   {
     name: "not_logged_in",
+    args: [...CODEX_WORKS, "-c", 'openai_base_url="{url}/v1"', "-"],
+    without: ["STUB_API_KEY", ".codex/config.toml"],
+    prompt: FIRST,
+    note: "no login, no provider of our own: the built-in one, whose address leads to the stub, sends no key; its retries cannot be shortened",
+  },
+  {
+    name: "no_network",
     args: [...CODEX_WORKS, "-"],
     without: ["STUB_API_KEY", ".codex/config.toml"],
     secondsMax: 60,
     prompt: FIRST,
-    note: "no login, no provider of our own; killed after 60 s",
+    note: "the built-in provider, and no name can be resolved; it goes on for minutes, killed after 60 s",
   },
   {
     name: "no_key",
@@ -322,6 +331,8 @@ const COPILOT = [
   "{usageFile}",
 ];
 const COPILOT_WORKS = [...COPILOT, "--allow-all-tools"];
+
+const NATIVE = { args: COPILOT_WORKS, native: true, prompt: "Go. [[HANG]]" } as const;
 
 const copilot: readonly Case[] = [
   ...asked(COPILOT_WORKS),
@@ -362,6 +373,8 @@ const copilot: readonly Case[] = [
     prompt: FIRST,
     note: "no login, no provider of our own",
   },
+  { ...NATIVE, name: "terminated_native", signal: "SIGTERM", note: "SIGTERM to the group, without npm's loader" },
+  { ...NATIVE, name: "interrupted_native", signal: "SIGINT", note: "SIGINT to the group, without npm's loader" },
   { name: "bad_flag", args: [...COPILOT_WORKS, "--no-such-flag"], prompt: FIRST, note: "a flag that it does not know" },
 ];
 

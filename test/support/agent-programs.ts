@@ -14,8 +14,10 @@ interface Program {
   readonly version: string;
   /** What the package's own install script does, run by hand: npm may be told to run none. */
   readonly postinstall?: string;
-  /** Under node_modules. Native where there is one: the loaders of copilot and codex die of a signal that their child never hears of. */
+  /** Its name on the PATH. */
   readonly bin: string;
+  /** Under node_modules: the program that npm's loader in JavaScript starts as its child, where there is such a pair. */
+  readonly native?: string;
 }
 
 export const PROGRAMS: Readonly<Record<ProgramName, Program>> = {
@@ -23,26 +25,39 @@ export const PROGRAMS: Readonly<Record<ProgramName, Program>> = {
     packageName: "@anthropic-ai/claude-code",
     version: "2.1.330",
     postinstall: "install.cjs",
-    bin: ".bin/claude",
+    bin: "claude",
   },
-  gemini: { packageName: "@google/gemini-cli", version: "0.61.0", bin: ".bin/gemini" },
-  copilot: { packageName: "@github/copilot", version: "1.0.102", bin: ".bin/copilot" },
-  codex: { packageName: "@openai/codex", version: "0.169.0", bin: ".bin/codex" },
-  opencode: { packageName: "opencode-ai", version: "1.18.33", postinstall: "postinstall.mjs", bin: ".bin/opencode" },
+  gemini: { packageName: "@google/gemini-cli", version: "0.61.0", bin: "gemini" },
+  copilot: {
+    packageName: "@github/copilot",
+    version: "1.0.102",
+    bin: "copilot",
+    native: "@github/copilot-linux-x64/copilot",
+  },
+  codex: {
+    packageName: "@openai/codex",
+    version: "0.169.0",
+    bin: "codex",
+    native: "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex",
+  },
+  opencode: { packageName: "opencode-ai", version: "1.18.33", postinstall: "postinstall.mjs", bin: "opencode" },
 };
 
 /** The largest has some 400 MB, and npm keeps its download beside. */
 const DISK_BYTES_MIN = 3 * 1024 ** 3;
 
-/** `bin`: the program's absolute path; `path`: its folder, for a PATH on which it has its usual name. */
 export interface InstalledProgram {
+  /** The program's absolute path, as npm installs it. */
   readonly bin: string;
+  /** The same without npm's loader, which dies of a signal that its child never hears of. */
+  readonly native: string;
+  /** The folder for a PATH on which it has its usual name. */
   readonly path: string;
 }
 
 /** Installs a program outside of the tree, or finds it there. Needs the network only the first time. */
 export async function installProgram(name: ProgramName): Promise<InstalledProgram> {
-  const { packageName, version, postinstall, bin } = PROGRAMS[name];
+  const { packageName, version, postinstall, bin, native } = PROGRAMS[name];
   const root = programsFolder();
   const folder = join(root, `${name}-${version}`);
   if (!existsSync(folder)) {
@@ -67,7 +82,9 @@ export async function installProgram(name: ProgramName): Promise<InstalledProgra
       rmSync(beside, { recursive: true, force: true });
     }
   }
-  return { bin: join(folder, "node_modules", bin), path: join(folder, "node_modules", ".bin") };
+  const modules = join(folder, "node_modules");
+  const path = join(modules, ".bin");
+  return { bin: join(path, bin), native: native === undefined ? join(path, bin) : join(modules, native), path };
 }
 
 /** Whether a test can have it without the network. */

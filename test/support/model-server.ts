@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { anthropic } from "./model-server/anthropic.ts";
-import { behaviour, USAGE } from "./model-server/behaviour.ts";
+import { type Behaviour, behaviour, USAGE } from "./model-server/behaviour.ts";
 import { gemini } from "./model-server/gemini.ts";
 import { fields, text } from "./model-server/json.ts";
 import { openaiChat } from "./model-server/openai-chat.ts";
@@ -78,7 +78,9 @@ async function answer(
   const format = method === "POST" ? formatOf(path) : undefined;
   if (format === undefined) return void json(404, { error: { message: `Nothing here: ${method} ${path}` } });
 
-  const does = behaviour(format.read(body), failures);
+  const does: Behaviour = hasKey(request, path)
+    ? behaviour(format.read(body), failures)
+    : { kind: "fail", fault: { status: 401, reason: "missing", retryAfterSeconds: undefined } };
   if (does.kind === "hang") return;
   if (does.kind === "fail") {
     const failure = format.failure(does.fault);
@@ -98,6 +100,12 @@ async function answer(
   }
   if (does.cut) response.destroy();
   else response.end();
+}
+
+/** Any key will do, and none will not. */
+function hasKey({ headers }: IncomingMessage, path: string): boolean {
+  const places = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
+  return places.some((name) => headers[name] !== undefined) || /[?&]key=/.test(path);
 }
 
 function formatOf(path: string): WireFormat | undefined {

@@ -43,7 +43,7 @@ export type Reply =
 
 export interface Fault {
   readonly status: number;
-  /** A word that picks another reason for the same status: `quota`, `plan`, `key`, `overflow`. */
+  /** A word that picks another reason for the same status: `quota`, `plan`, `credit`, `key`, `missing` (no key), `overflow`. */
   readonly reason: string;
   readonly retryAfterSeconds: number | undefined;
 }

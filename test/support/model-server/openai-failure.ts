@@ -34,6 +34,9 @@ export function openaiFailure(fault: Fault, overflow: string, param: string): Fa
       "insufficient_quota",
     );
   }
+  if (fault.reason === "missing") {
+    return error("Missing bearer or basic authentication in header", "invalid_request_error", null);
+  }
   switch (fault.status) {
     case 401:
       return error(
