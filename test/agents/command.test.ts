@@ -5,8 +5,9 @@ import type { PresetName } from "../../src/agents/presets/preset.ts";
 import type { AgentSettings } from "../../src/config/schema.ts";
 
 type Written = Partial<Pick<AgentSettings, "command" | "preset" | "permissions" | "args">>;
+const SESSION = "11111111-1111-4111-8111-111111111111";
 const commandOf = (settings: Written, model: string | null, resume: string | null = null) =>
-  commandTemplate({ permissions: "work", args: [], ...settings }, model, resume);
+  commandTemplate({ permissions: "work", args: [], ...settings }, model, { resume, session: SESSION });
 
 const VALUES = {
   prompt: "the prompt",

@@ -2,7 +2,7 @@
 import type { Method } from "../../core/session.ts";
 import type { AgentAdapter, RunSpec } from "../../dispatcher/ports.ts";
 import { type AdapterContext, agentSettings, reporting } from "../adapter-context.ts";
-import { commandTemplate, fillIn } from "../command.ts";
+import { commandTemplate, fillIn, sessionChoice } from "../command.ts";
 import { localEnvironment } from "../environment.ts";
 import { outputOf } from "../known-program.ts";
 import { logFile, type RunLimits, runDirectory, workFolder } from "../run-directory.ts";
@@ -29,8 +29,7 @@ export function createLocalAdapter(method: Method, context: AdapterContext): Age
 function planRun(context: AdapterContext, spec: RunSpec, directory: string): LocalPlan {
   const settings = agentSettings(context, spec.agent);
   const workdir = workingDirectory(context, spec, directory);
-  const resume = spec.resumes?.id ?? null;
-  const command = fillIn(spec.command ?? commandTemplate(settings, spec.model, resume), {
+  const command = fillIn(spec.command ?? commandTemplate(settings, spec.model, sessionChoice(spec)), {
     prompt: spec.prompt,
     promptFile: `${directory}/prompt.md`,
     usageFile: logFile(directory, "usage"),

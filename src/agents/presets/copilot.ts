@@ -3,7 +3,7 @@ import { flag, type Permissions, type Preset } from "./preset.ts";
 
 export const copilot: Preset = {
   program: "copilot",
-  arguments: ({ model, permissions, resume, args }) => [
+  arguments: ({ model, permissions, resume, session, args }) => [
     ...flag("--model", model),
     "--output-format",
     "json",
@@ -13,7 +13,8 @@ export const copilot: Preset = {
     "--usage-output-file",
     "{usageFile}",
     ...PERMISSIONS[permissions],
-    ...(resume === null ? [] : [`--resume=${resume}`]),
+    // It tells its session's id at its very end only: whoever may have to go on without that end gives it one.
+    ...(resume === null ? ["--session-id", session] : [`--resume=${resume}`]),
     ...args,
   ],
   output: "copilot",

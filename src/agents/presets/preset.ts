@@ -22,6 +22,8 @@ export interface PresetChoice {
   readonly permissions: Permissions;
   /** The program's own session to go on with. */
   readonly resume: string | null;
+  /** What a new session of its own is to be called, where the program lets others choose: a UUID. */
+  readonly session: string;
   /** Further arguments of the user's own. */
   readonly args: readonly string[];
 }

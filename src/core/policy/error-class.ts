@@ -30,6 +30,7 @@ const CLASS_OF_CODE: Readonly<Record<string, ErrorClass>> = {
   WORKSPACE_NOT_FOUND: "bad_config",
   ARGUMENT_TOO_LONG: "bad_config",
   START_FAILED: "crashed",
+  BROKEN_OFF: "crashed",
   EXIT_STATUS: "crashed",
   SIGNAL: "killed",
   STOPPED: "killed",
