@@ -11,6 +11,8 @@ export interface Case {
   readonly env?: Readonly<Record<string, string>>;
   /** Taken from the set-up: a variable, or a file in the home. */
   readonly without?: readonly string[];
+  /** Written into the home, by path. */
+  readonly files?: Readonly<Record<string, string>>;
   /** Runs in the home of that case, so that its session is there. */
   readonly after?: string;
   /** In another directory than all others. */
@@ -210,7 +212,7 @@ const gemini: readonly Case[] = [
     after: "resume_first",
     elsewhere: true,
     prompt: SECOND,
-    note: "the same from another directory",
+    note: "the same from another directory, where it does not find the session",
   },
   {
     name: "unknown_resume",
@@ -237,6 +239,15 @@ const gemini: readonly Case[] = [
     without: ["GEMINI_API_KEY"],
     prompt: FIRST,
     note: "the settings say that there is a key, and there is none",
+  },
+  {
+    name: "max_turns",
+    args: GEMINI_WORKS,
+    files: {
+      ".gemini/settings.json": '{"security":{"auth":{"selectedType":"gemini-api-key"}},"model":{"maxSessionTurns":2}}',
+    },
+    prompt: "Go. [[LOOP]]",
+    note: "model.maxSessionTurns 2 in the settings; there is no flag for it",
   },
   { name: "bad_flag", args: [...GEMINI_WORKS, "--no-such-flag"], prompt: FIRST, note: "a flag that it does not know" },
   {
@@ -410,7 +421,17 @@ const opencode: readonly Case[] = [
     after: "resume_first",
     elsewhere: true,
     prompt: SECOND,
-    note: "the same from another directory",
+    secondsMax: 60,
+    note: "the same from another directory: it never ends and prints nothing; killed after 60 s",
+  },
+  {
+    name: "resume_with_dir",
+    args: [...OPENCODE, "-s", "{session}", "--dir", "../project"],
+    after: "resume_first",
+    elsewhere: true,
+    secondsMax: 60,
+    prompt: SECOND,
+    note: "from another directory, with --dir for the session's own",
   },
   {
     name: "unknown_resume",
@@ -422,9 +443,8 @@ const opencode: readonly Case[] = [
     name: "not_logged_in",
     args: OPENCODE,
     without: ["OPENCODE_CONFIG_CONTENT"],
-    secondsMax: 60,
     prompt: FIRST,
-    note: "no provider at all; killed after 60 s",
+    note: "no provider at all",
   },
   { name: "bad_flag", args: [...OPENCODE, "--no-such-flag"], prompt: FIRST, note: "a flag that it does not know" },
 ];

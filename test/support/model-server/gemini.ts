@@ -23,7 +23,8 @@ function read(body: unknown): Conversation {
     freeform: false,
     schema: fields(tool["parametersJsonSchema"] ?? tool["parameters"]),
   }));
-  return { said, tools };
+  const { responseMimeType } = fields(fields(body)["generationConfig"]);
+  return { said, tools, wantsJson: responseMimeType === "application/json" };
 }
 
 function wantsStream(path: string): boolean {
