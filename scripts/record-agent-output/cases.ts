@@ -449,4 +449,24 @@ const opencode: readonly Case[] = [
   { name: "bad_flag", args: [...OPENCODE, "--no-such-flag"], prompt: FIRST, note: "a flag that it does not know" },
 ];
 
-export const CASES: Readonly<Record<ProgramName, readonly Case[]>> = { claude, gemini, copilot, codex, opencode };
+/** How often each tries again by itself, which is most of the time that a failure takes. */
+const RETRIES: Readonly<Record<ProgramName, string>> = {
+  claude: "CLAUDE_CODE_MAX_RETRIES=1, by default 10",
+  gemini: "general.maxAttempts 2 in its settings, by default 10",
+  copilot: "its own 5 retries, for which no setting is known",
+  codex: "request_max_retries and stream_max_retries 1 in its settings, by default 4 and 5",
+  opencode: "its own retries, for which no setting is known",
+};
+
+function withRetries(program: ProgramName, cases: readonly Case[]): readonly Case[] {
+  const failing = /\[\[(FAIL|CUT)/;
+  return cases.map((one) => (failing.test(one.prompt) ? { ...one, note: `${one.note}; ${RETRIES[program]}` } : one));
+}
+
+export const CASES: Readonly<Record<ProgramName, readonly Case[]>> = {
+  claude: withRetries("claude", claude),
+  gemini: withRetries("gemini", gemini),
+  copilot: withRetries("copilot", copilot),
+  codex: withRetries("codex", codex),
+  opencode: withRetries("opencode", opencode),
+};

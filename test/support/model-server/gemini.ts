@@ -60,7 +60,7 @@ function response(modelVersion: string, parts: readonly Fields[], last: boolean)
   };
 }
 
-/** As ai.google.dev/gemini-api/docs/troubleshooting lists them, with the texts that people report. */
+/** Modelled on ai.google.dev/gemini-api/docs/troubleshooting and on what people report; not recorded from the provider. */
 function failure(fault: Fault): Failure {
   const [code, message, details = []] = reasonOf(fault);
   // This provider says in the body when to come back.
