@@ -84,8 +84,14 @@ t.test("an agent's environment is an allow-list", async (t) => {
     A: "daemon's",
   };
   const own = { JARVIS_TASK_ID: "task-1" };
-  t.same(localEnvironment(daemon, { env: {}, envPass: [] }, own), { PATH: "/bin", HOME: "/h", USER: "u", ...own });
+  t.same(localEnvironment(daemon, { permissions: "work", env: {}, envPass: [] }, own), {
+    PATH: "/bin",
+    HOME: "/h",
+    USER: "u",
+    ...own,
+  });
   const settings = {
+    permissions: "work" as const,
     env: { A: "config's", JARVIS_TASK_ID: "x", Z: "a\0b" },
     envPass: ["A", "SECRET", "JARVIS_TOKEN", "JARVIS_TOKEN_FILE", "NONE"],
   };

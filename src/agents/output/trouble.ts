@@ -144,6 +144,11 @@ const RESETS: readonly (readonly [RegExp, (found: readonly string[], now: number
   // "on 2030-01-01 at 00:00 UTC"
   [/\b(\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC/, ([day, time]) => Date.parse(`${day}T${time}:00Z`)],
   [/\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)/, ([at = ""]) => Date.parse(at)],
+  // "try again at Dec 1st, 2026 2:58 AM"
+  [
+    /(?:resets?|try again) (?:at|on) ([A-Z][a-z]{2} \d{1,2})(?:st|nd|rd|th)?,? (\d{4}) (\d{1,2}:\d\d ?[AP]M)/,
+    ([day, year, time]) => Date.parse(`${day}, ${year} ${time}`),
+  ],
   // "resets 2:58am (UTC)", "try again at 3:00 AM": the next such time
   [
     /(?:resets?|try again)(?: at)? (\d{1,2})(?::(\d\d))? ?([ap])m( \(UTC\))?/i,

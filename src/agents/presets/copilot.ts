@@ -18,7 +18,7 @@ export const copilot: Preset = {
     ...args,
   ],
   output: "copilot",
-  env: { COPILOT_AUTO_UPDATE: "false" },
+  env: () => ({ COPILOT_AUTO_UPDATE: "false" }),
   credentials: {
     files: [".copilot/config.json", ".config/github-copilot/hosts.json", ".config/gh/hosts.yml"],
     variables: ["COPILOT_GITHUB_TOKEN", "GH_TOKEN", "GITHUB_TOKEN", "COPILOT_PROVIDER_API_KEY"],
@@ -27,7 +27,7 @@ export const copilot: Preset = {
 
 /** What is not allowed is refused, since nobody is there to be asked. */
 const PERMISSIONS: Readonly<Record<Permissions, readonly string[]>> = {
-  read: [],
+  read: ["--allow-all-tools", "--available-tools", "view,grep,glob"],
   edit: ["--allow-tool", "write"],
   work: ["--allow-all-tools"],
   full: ["--allow-all"],

@@ -11,7 +11,7 @@ export interface Preset {
   readonly arguments: (choice: PresetChoice) => readonly string[];
   readonly output: OutputFormat;
   /** In its environment, unless the agent's own `env` says otherwise: no updates by itself, no minutes of retries that nobody sees. */
-  readonly env: Readonly<Record<string, string>>;
+  readonly env: (permissions: Permissions) => Readonly<Record<string, string>>;
   /** Where its sign-in usually is: files under the user's home, and variables of its environment. */
   readonly credentials: { readonly files: readonly string[]; readonly variables: readonly string[] };
 }
