@@ -25,9 +25,9 @@ export const claude: Preset = {
     files: [".claude/.credentials.json"],
     variables: ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"],
   },
+  notAsRoot: ["full"],
 };
 
-/** `full` is refused to the superuser. */
 const PERMISSIONS: Readonly<Record<Permissions, readonly string[]>> = {
   read: ["--permission-mode", "dontAsk", "--allowedTools", "Read", "Glob", "Grep"],
   edit: ["--permission-mode", "acceptEdits"],
