@@ -17,7 +17,7 @@ import { parseDuration } from "./time.ts";
 
 interface DoctorOptions {
   readonly run?: true | readonly string[];
-  readonly timeout: number;
+  readonly timeout?: number;
   readonly selfTest?: boolean;
   readonly json?: boolean;
 }
@@ -26,15 +26,19 @@ interface DoctorOptions {
 const TIMEOUT_MS = 180_000;
 
 const HELP = `
-With --run, each agent gets one small task ("Reply with the single word OK") the whole way: dispatch, its real program, result,
-comment, locks, metrics. It starts without a question, COSTS what that one answer of the model costs, and says how much. The task
-is deleted afterwards, also on Ctrl-C. It works in the agent's own "workdir", where that is set, else in a fresh directory.
-Agents that Jarvis starts at a heartbeat are left out.
+With --run, each agent gets one small task ("Reply with the single word OK") the
+whole way: dispatch, its real program, result, comment, lock, metrics. It starts
+without asking. IT COSTS what that one answer of the model costs, and says how
+much. The task is deleted afterwards, also on Ctrl-C. It works in the agent's
+own "workdir" where there is one, else in a fresh directory. Agents that Jarvis
+starts at a heartbeat are left out; one that is busy is waited for.
 
-With --self-test, a daemon of its own on temporary data works with stand-in agents made of sh; no agent's program is needed,
-nothing is paid, and nothing is left. It takes less than a minute.
+With --self-test, a daemon of its own on temporary data works with stand-in
+agents made of sh: no agent's program is needed, nothing is paid, nothing is
+left. It takes some seconds, a minute at most.
 
-It ends with 0 when all is well or only warned of, 1 when something fails.
+It ends with 0 when all is well or only warned of, with 1 when something fails:
+agents that were named and could not be run among it.
 
 Examples:
   $ jarvis-orchestrator doctor
@@ -51,7 +55,7 @@ export function addDoctor(context: Context): Command {
         "also send a small task through these agents (default: all); costs money",
       ).conflicts("selfTest"),
     )
-    .option("--timeout <duration>", "how long a --run may take for each agent", parseDuration, TIMEOUT_MS)
+    .option("--timeout <duration>", "how long each agent's --run may take (default: 3m)", parseDuration)
     .option("--self-test", "instead, try the orchestrator itself with stand-in agents; needs no daemon")
     .option("--json", "print JSON")
     .addHelpText("after", HELP)
@@ -65,7 +69,7 @@ async function doctor(context: Context, options: DoctorOptions): Promise<void> {
   } else {
     for (const finding of [...checkConfig(context), checkDataDirectory(context), ...(await checkDaemon(context))])
       report.add(finding);
-    if (options.run !== undefined) await runAgents(context, report, options.run, options.timeout);
+    if (options.run !== undefined) await runAgents(context, report, options.run, options.timeout ?? TIMEOUT_MS);
   }
   report.end();
 }

@@ -48,8 +48,8 @@ function afterwards(seen: Evidence, session: Session, expected: Expectation): (S
     task(seen, session),
     lock(seen),
     metrics(seen, session),
-    // What was ended in the middle tells no costs, and is not to be blamed for it.
-    expected.status === "completed" ? cost(session) : null,
+    // What did not come to its end mostly tells no costs, and is not to be blamed for it.
+    session.status === "completed" || session.usage !== undefined ? cost(session) : null,
   ];
 }
 
@@ -100,18 +100,11 @@ function adviceOn(kind: string): string {
   return advice === undefined ? "" : `; ${advice}`;
 }
 
+/** Where the error does not say it itself. */
 const ADVICE: Readonly<Record<string, string>> = {
-  auth: 'sign in to the program once as the user that the agent runs as, or hand on its key ("envPass")',
-  rate_limit: "the provider asks for patience: try again later",
-  quota: "the account has nothing left: look at its plan",
-  overloaded: "the provider is overloaded: try again later",
-  network: "look whether its host, or the provider from there, can be reached",
-  not_installed: 'install the program, or say in "command" where it is',
-  bad_config: "look at the agent in the config: its model, command and arguments",
-  refused_permission: 'it wanted more than it may: look at its "permissions"',
   timed_out:
     "look what its program waits for: a question that nobody answers, a sign-in, the network (--timeout gives it longer)",
-  crashed: "run the program by hand as the same user, and see what it says",
+  crashed: "run the program by hand as the user that the agent runs as, and see what it says",
 };
 
 const RESULT_SHOWN = 60;

@@ -81,7 +81,7 @@ export async function sendThrough(client: Client, plan: PathPlan, watch: PathWat
   try {
     await walk(client, plan, watch, seen);
   } catch (error) {
-    seen.trouble = watch.signal.aborted ? "interrupted" : describeFailure(error).text.replace(/^error: /, "");
+    seen.trouble = watch.signal.aborted ? "cut short" : describeFailure(error).text.replace(/^error: /, "");
   }
   seen.leftBehind = await removeTask(client, seen, watch);
   return seen;
@@ -217,16 +217,19 @@ async function didOthersRun(client: Client, { id, agent }: Session, createdAt: s
   );
 }
 
-const TAIL = { lines: 10, bytes: 4096, charactersOfLine: 300 } as const;
+const TAIL = { lines: 10, bytes: 64 * 1024, charactersOfLine: 300 } as const;
 
 /** Of its error output, or, where that is empty, of its output. */
 async function lastLines(client: Client, { id }: Session): Promise<readonly string[]> {
   for (const stream of ["stderr", "stdout"] as const) {
-    const { body } = await client.log(id, stream, 0);
+    const { body } = await client.log(id, stream, 0, "readable");
     let tail = Buffer.alloc(0);
     for await (const bytes of body) tail = Buffer.concat([tail, bytes]).subarray(-TAIL.bytes);
-    const lines = tail.toString("utf8").trimEnd().split("\n").slice(-TAIL.lines);
-    if (lines.some((line) => line.trim() !== "")) return lines.map((line) => line.slice(0, TAIL.charactersOfLine));
+    const lines = tail
+      .toString("utf8")
+      .split("\n")
+      .filter((line) => line.trim() !== "");
+    if (lines.length > 0) return lines.slice(-TAIL.lines).map((line) => line.slice(0, TAIL.charactersOfLine));
   }
   return [];
 }
