@@ -90,7 +90,8 @@ function summarise(report: Report, evidence: readonly Evidence[]): void {
   const sent = evidence.filter(({ session }) => session !== null);
   const known = evidence.flatMap(({ session }) => session?.cost?.usd ?? []);
   const unknown = sent.length - known.length;
-  const rest = unknown === 0 ? "" : `, and what ${unknown} of them cost, which is not known`;
   const sum = known.reduce((total, one) => total + one, 0);
-  report.add({ about: "run", state: "ok", message: `${sent.length} sent; paid: ${usd(sum)}${rest}` });
+  const rest = unknown === 0 ? "" : `, and what ${unknown} of them cost, which is not known`;
+  const paid = known.length === 0 ? "what it cost is not known" : `paid: ${usd(sum)}${rest}`;
+  report.add({ about: "run", state: "ok", message: `${sent.length} sent; ${paid}` });
 }
