@@ -40,7 +40,7 @@ left. It takes some seconds, a minute at most.
 It ends with 0 when all is well or only warned of, with 1 when something fails:
 agents that were named and could not be run among it.
 
-Examples:
+Example:
   $ jarvis-orchestrator doctor
   $ jarvis-orchestrator doctor --self-test
   $ jarvis-orchestrator doctor --run copilot gemini --timeout 2m`;

@@ -12,7 +12,7 @@ import type { Finding, Report } from "./doctor-report.ts";
 import { OwnDaemon } from "./own-daemon.ts";
 import { type Expectation, judge } from "./path-steps.ts";
 import { type Evidence, isActive, type PathWatch, sendThrough } from "./path-test.ts";
-import { ANSWER, GATE, STARTS, standInSettings, WORKSPACE } from "./stand-ins.ts";
+import { ANSWER, gateOf, STARTS, standInSettings, WORKSPACE } from "./stand-ins.ts";
 
 /** For all of it; what is cut short by it is taken away within the rest of a minute. */
 const LIMIT_MS = 40_000;
@@ -70,16 +70,17 @@ interface Scenario {
   readonly expected: Expectation;
   /** Why it cannot be played here; `null` = it can. */
   readonly missing: string | null;
-  readonly onRunning?: (session: Session) => Promise<void>;
+  readonly onRunning: (session: Session) => Promise<void>;
   /** What else must be true afterwards. */
   readonly check?: (seen: Evidence) => Promise<Finding> | Finding;
 }
 
 function scenarios(daemon: OwnDaemon): readonly Scenario[] {
-  const plain = { missing: null };
+  const plain = { missing: null, onRunning: async ({ agent }: Session) => openGate(daemon, agent) };
   return [
     { ...plain, name: "exit", agent: "answers", expected: { status: "completed", result: ANSWER } },
     {
+      ...plain,
       name: "callback",
       agent: "calls-back",
       expected: { status: "completed", result: `${ANSWER}, by callback` },
@@ -98,6 +99,10 @@ function scenarios(daemon: OwnDaemon): readonly Scenario[] {
   ];
 }
 
+function openGate({ directory }: OwnDaemon, agent: string): void {
+  writeFileSync(gateOf(agent, directory), "");
+}
+
 async function play(daemon: OwnDaemon, scenario: Scenario, report: Report, watch: PathWatch): Promise<void> {
   const { name, agent, expected, missing, onRunning, check } = scenario;
   if (missing !== null) return report.add({ about: name, state: "warn", message: `skipped: ${missing}` });
@@ -107,7 +112,7 @@ async function play(daemon: OwnDaemon, scenario: Scenario, report: Report, watch
     description: `Reply with ${ANSWER}.`,
     workspace: join(daemon.directory, WORKSPACE),
     timeoutMs: TASK_TIMEOUT_MS,
-    ...(onRunning === undefined ? {} : { onRunning }),
+    onRunning,
   };
   const seen = await sendThrough(daemon.client, plan, watch);
   // Stand-ins use no tokens.
@@ -152,7 +157,7 @@ function restart(daemon: OwnDaemon): Scenario {
       await daemon.start();
       after = await daemon.client.session(session.id);
       // Only now may it end, so that its answer is the new daemon's to read.
-      writeFileSync(join(daemon.directory, GATE), "");
+      openGate(daemon, session.agent);
     },
     check: () =>
       checkFound(before, after, readFileSync(join(daemon.directory, STARTS), "utf8").trim().split("\n").length),

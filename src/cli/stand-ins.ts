@@ -6,13 +6,14 @@ export const ANSWER = "OK";
 
 /** Where the stand-ins may work. */
 export const WORKSPACE = "work";
-/** What the stand-in that outlives a daemon waits for. */
-export const GATE = "gate";
-/** A line for each start of that one. */
+/** A line for each start of the one that outlives a daemon. */
 export const STARTS = "starts";
 
-/** Long enough to be seen at work. */
-const WORK = "sleep 0.3";
+/** The file that a stand-in waits for, so that it is seen at work, however busy the machine is. */
+export function gateOf(agent: string, directory: string): string {
+  return join(directory, `gate-${agent}`);
+}
+
 /**
  * A stand-in that waits ends by itself when the directory of the self-test is gone, or after half a minute, so that not even a
  * self-test that is killed leaves one behind.
@@ -22,10 +23,8 @@ const waitFor = (file: string, directory: string) =>
 
 /** The daemon's config. The built-in agents are switched off: they are the user's real ones. */
 export function standInSettings(directory: string): object {
-  const gate = join(directory, GATE);
-  const never = join(directory, "never");
-  const sh = (line: string) => ({
-    command: ["sh", "-c", `cat > /dev/null; ${line}`],
+  const sh = (agent: string, line: string, first = ":") => ({
+    command: ["sh", "-c", `cat > /dev/null; ${first}; ${waitFor(gateOf(agent, directory), directory)}; ${line}`],
     killGraceMs: 1000,
     exitGraceMs: 2000,
   });
@@ -34,13 +33,14 @@ export function standInSettings(directory: string): object {
     workspaceRoots: [join(directory, WORKSPACE)],
     agents: {
       ...Object.fromEntries(off),
-      answers: { adapter: "cli", ...sh(`${WORK}; echo ${ANSWER}`) },
-      "calls-back": { adapter: "spawn", via: "process", ...sh(`${WORK}; ${CALLBACK}; sleep 0.1; echo not read`) },
-      fails: { adapter: "cli", ...sh(`${WORK}; echo 'no luck today' >&2; exit 3`) },
-      hangs: { adapter: "cli", ...sh(waitFor(never, directory)) },
+      answers: { adapter: "cli", ...sh("answers", `echo ${ANSWER}`) },
+      "calls-back": { adapter: "spawn", via: "process", ...sh("calls-back", `${CALLBACK}; echo not read`) },
+      fails: { adapter: "cli", ...sh("fails", "echo 'no luck today' >&2; exit 3") },
+      // Nobody opens its gate.
+      hangs: { adapter: "cli", ...sh("hangs", "echo too late") },
       outlives: {
         adapter: "cli",
-        ...sh(`echo started >> "${join(directory, STARTS)}"; ${waitFor(gate, directory)}; echo ${ANSWER}`),
+        ...sh("outlives", `echo ${ANSWER}`, `echo started >> "${join(directory, STARTS)}"`),
       },
     },
   };
