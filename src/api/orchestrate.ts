@@ -33,6 +33,8 @@ export const PendingDispatch = Type.Object({
 export const Agent = Type.Object({
   agent: Name,
   adapter: OneOf(["ssh", "spawn", "cli", "none"]),
+  // Absent: nothing is ever dispatched to it.
+  method: Type.Optional(OneOf(METHODS)),
   model: Nullable(Type.String()),
   costMultiplier: Type.Number(),
   bestFor: Type.Array(Type.String()),
@@ -54,7 +56,7 @@ export const AgentCheck = Type.Object({
   message: Type.String(),
   findings: Type.Array(
     Type.Object({
-      about: Type.String({ description: "connection, program, version, disk, clock" }),
+      about: Type.String({ description: "connection, program, version, login, permissions, disk, clock" }),
       state: OneOf(["ok", "warn", "fail"]),
       message: Type.String(),
     }),

@@ -1,43 +1,77 @@
 /** `doctor`: looks at everything that a working set-up needs, and says what is wrong with it. */
 import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { ApiError, type Client } from "../api/client.ts";
 import { ConfigError } from "../config/config-error.ts";
 import { checkExposure } from "../config/exposure.ts";
 import { loadConfig } from "../config/load.ts";
 import { findPlaces } from "../config/sources.ts";
-import { type Context, connect, printJson, sourcesOf } from "./context.ts";
-import { describeFailure, EXIT } from "./failure.ts";
-import type { Style } from "./terminal.ts";
+import { type Context, connect, sourcesOf } from "./context.ts";
+import { type Finding, Report } from "./doctor-report.ts";
+import { runAgents } from "./doctor-run.ts";
+import { describeFailure } from "./failure.ts";
+import { selfTest } from "./self-test.ts";
 import { oneLine } from "./text.ts";
+import { parseDuration } from "./time.ts";
 
-interface Finding {
-  readonly about: string;
-  /** `fail` keeps the daemon from its work; `warn` keeps a part of it. */
-  readonly state: "ok" | "warn" | "fail";
-  readonly message: string;
+interface DoctorOptions {
+  readonly run?: true | readonly string[];
+  readonly timeout?: number;
+  readonly selfTest?: boolean;
+  readonly json?: boolean;
 }
+
+/** Long enough for a program that starts slowly and a model that thinks, short enough to wait for. */
+const TIMEOUT_MS = 180_000;
+
+const HELP = `
+With --run, each agent gets one small task ("Reply with the single word OK") the
+whole way: dispatch, its real program, result, comment, lock, metrics. It starts
+without asking. IT COSTS what that one answer of the model costs, and says how
+much. The task is deleted afterwards, also on Ctrl-C. It works in the agent's
+own "workdir" where there is one, else in a fresh directory. Agents that Jarvis
+starts at a heartbeat are left out; one that is busy is waited for.
+
+With --self-test, a daemon of its own on temporary data works with stand-in
+agents made of sh: no agent's program is needed, nothing is paid, nothing is
+left. It takes some seconds, a minute at most.
+
+It ends with 0 when all is well or only warned of, with 1 when something fails:
+agents that were named and could not be run among it.
+
+Example:
+  $ jarvis-orchestrator doctor
+  $ jarvis-orchestrator doctor --self-test
+  $ jarvis-orchestrator doctor --run copilot gemini --timeout 2m`;
 
 export function addDoctor(context: Context): Command {
   return context.program
     .command("doctor")
-    .description("check the config, the data directory, the daemon and each agent")
+    .description("check the config, the data directory, the daemon and each agent, or try the whole path")
+    .addOption(
+      new Option(
+        "--run [agents...]",
+        "also send a small task through these agents (default: all); costs money",
+      ).conflicts("selfTest"),
+    )
+    .option("--timeout <duration>", "how long each agent's --run may take (default: 3m)", parseDuration)
+    .option("--self-test", "instead, try the orchestrator itself with stand-in agents; needs no daemon")
     .option("--json", "print JSON")
-    .addHelpText("after", "\nExample:\n  $ jarvis-orchestrator doctor")
-    .action((options: { json?: boolean }) => doctor(context, options));
+    .addHelpText("after", HELP)
+    .action((options: DoctorOptions) => doctor(context, options));
 }
 
-async function doctor(context: Context, options: { json?: boolean }): Promise<void> {
-  const findings = [...checkConfig(context), checkDataDirectory(context), ...(await checkDaemon(context))];
-  const failed = findings.some(({ state }) => state === "fail");
-  if (failed) context.exitCode = EXIT.failure;
-  if (options.json) return printJson(context, { ok: !failed, findings });
-  const { terminal } = context;
-  const styles: Record<Finding["state"], Style> = { ok: "green", warn: "yellow", fail: "red" };
-  for (const { about, state, message } of findings) {
-    terminal.print(`${terminal.paint(styles[state], state.padEnd(4))}  ${oneLine(about).padEnd(14)}  ${message}`);
+async function doctor(context: Context, options: DoctorOptions): Promise<void> {
+  const report = new Report(context, options.json === true);
+  if (options.selfTest) {
+    await selfTest(context, report);
+  } else {
+    for (const finding of [...checkConfig(context), checkDataDirectory(context), ...(await checkDaemon(context))])
+      report.add(finding);
+    if (options.run !== undefined) await runAgents(context, report, options.run, options.timeout ?? TIMEOUT_MS);
   }
+  report.end();
 }
 
 function checkConfig(context: Context): Finding[] {

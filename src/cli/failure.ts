@@ -3,7 +3,7 @@ import { ApiError, ConnectionError, InvalidId } from "../api/client.ts";
 import { ConfigError } from "../config/config-error.ts";
 import { manyLines } from "./text.ts";
 
-export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
+export const EXIT = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;
 
 /** Something that the command has to say and that ends it. */
 export class Failure extends Error {

@@ -26,6 +26,14 @@ export interface Terminal {
   confirm(question: string): Promise<boolean | null>;
   /** Resolves after that time, or once the command is interrupted. */
   wait(delayMs: number): Promise<void>;
+  /** From now on Ctrl-C and its like do not end the process, but abort the signal, so that there is time to clean up. */
+  catchInterrupts(): Interrupts;
+}
+
+export interface Interrupts {
+  readonly signal: AbortSignal;
+  /** They end the process again. */
+  release(): void;
 }
 
 /** Of a screen that does not say. */
@@ -66,5 +74,19 @@ export function processTerminal(): Terminal {
       return /^y(?:es)?$/i.test(answer.trim());
     },
     wait: (delayMs) => new Promise((resolve) => setTimeout(resolve, delayMs)),
+    catchInterrupts: () => {
+      const controller = new AbortController();
+      const abort = () => controller.abort();
+      // On every one of them: npx passes a Ctrl-C on that the terminal has sent already.
+      for (const signal of INTERRUPTS) process.on(signal, abort);
+      return {
+        signal: controller.signal,
+        release: () => {
+          for (const signal of INTERRUPTS) process.off(signal, abort);
+        },
+      };
+    },
   };
 }
+
+const INTERRUPTS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;

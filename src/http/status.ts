@@ -193,6 +193,7 @@ function agentView(agent: Agent, state: State, unavailable: string | undefined, 
   return {
     agent: agent.name,
     adapter: agent.adapter,
+    ...(agent.method === null ? {} : { method: agent.method }),
     model: agent.model,
     costMultiplier: agent.costMultiplier,
     bestFor: agent.bestFor as string[],

@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { hostWords, toSessionError } from "../../src/agents/agent-problem.ts";
+import { superuserFinding } from "../../src/agents/local/sign-in.ts";
 import { createRegistry } from "../../src/agents/registry.ts";
 import type { AgentSettings, Config } from "../../src/config/schema.ts";
 import type { Clock } from "../../src/dispatcher/ports.ts";
@@ -106,6 +107,52 @@ t.test("what a program or a host said is a short line in a reason", async (t) =>
   t.equal(toSessionError(new Error("x".repeat(5000))).message.length, 1000);
 });
 
+t.test(
+  "a check says where no sign-in of a known program is to be found, without counting it as a failure",
+  async (t) => {
+    const known = { adapter: "cli", preset: "claude" } as const;
+    const PATH = "{here}:/usr/bin:/bin";
+    const { registry, file } = setUp(t, {
+      nowhere: { ...known, env: { PATH, HOME: "{here}" } },
+      given: { ...known, env: { PATH, HOME: "{here}", ANTHROPIC_API_KEY: "sk" } },
+      empty: { ...known, env: { PATH, HOME: "{here}", ANTHROPIC_API_KEY: "" } },
+      file: { ...known, env: { PATH, HOME: "{here}/home" } },
+      kept: { adapter: "cli", preset: "gemini", env: { PATH, HOME: "{here}" } },
+      passed: { adapter: "cli", preset: "gemini", env: { PATH, HOME: "{here}" }, envPass: ["GEMINI_API_KEY"] },
+      own: { ...known, command: ["{here}/claude"], env: { PATH, HOME: "{here}" } },
+    });
+    for (const name of ["claude", "gemini"]) install(file(name));
+    mkdirSync(file("home/.claude"), { recursive: true });
+    writeFileSync(file("home/.claude/.credentials.json"), "{}");
+    const login = async (name: string) => (await registry.inspect(name)).find(({ about }) => about === "login");
+    const wanted =
+      "no sign-in of claude was found: run `claude` once as this user and sign in, or hand on ANTHROPIC_API_KEY";
+    t.match(await login("nowhere"), { state: "warn", message: wanted });
+    t.match(await login("empty"), { state: "warn", message: wanted });
+    t.match(await login("given"), { state: "ok", message: "it is given ANTHROPIC_API_KEY" });
+    t.match(await login("file"), { state: "ok", message: "~/.claude/.credentials.json is there" });
+    t.match(await login("kept"), {
+      state: "warn",
+      message: /or hand on GEMINI_API_KEY, which the daemon has \("envPass"\)/,
+    });
+    t.match(await login("passed"), { state: "ok", message: "it is given GEMINI_API_KEY" });
+    t.equal(await login("own"), undefined, "a command of the user's own signs in as it likes");
+    t.equal(registry.unavailability("nowhere"), null);
+  },
+);
+
+t.test("a check warns of permissions that a program refuses to root", async (t) => {
+  t.match(superuserFinding("claude", { permissions: "full" }, 0), {
+    about: "permissions",
+    state: "warn",
+    message: /root/,
+  });
+  t.equal(superuserFinding("claude", { permissions: "full" }, 1000), null);
+  t.equal(superuserFinding("claude", { permissions: "work" }, 0), null);
+  t.equal(superuserFinding("codex", { permissions: "full" }, 0), null);
+  t.equal(superuserFinding("claude", { permissions: "full" }, undefined), null);
+});
+
 t.test("a check finds out, and what it finds counts", async (t) => {
   const { registry, file } = setUp(t, { late: { adapter: "cli", command: ["{here}/late"] } });
   const { version } = registry;
@@ -197,7 +244,17 @@ function setUp(t: Test, written: Readonly<Record<string, Partial<AgentSettings>>
     },
     { armed: () => recheck !== null },
   );
-  const registry = createRegistry({ config, clock, environment: context.environment });
+  const registry = createRegistry({
+    config,
+    clock,
+    environment: {
+      ...context.environment,
+      GEMINI_API_KEY: "of the daemon",
+      ANTHROPIC_API_KEY: undefined,
+      ANTHROPIC_AUTH_TOKEN: undefined,
+      CLAUDE_CODE_OAUTH_TOKEN: undefined,
+    },
+  });
   t.teardown(() => registry.close());
   return {
     registry,

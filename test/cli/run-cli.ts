@@ -8,7 +8,7 @@ export interface CliRun {
   readonly err: string;
 }
 
-export interface CliSurroundings extends Partial<Pick<Terminal, "columns" | "isScreen" | "wait">> {
+export interface CliSurroundings extends Partial<Pick<Terminal, "columns" | "isScreen" | "now" | "wait">> {
   readonly env?: Record<string, string>;
   readonly cwd?: string;
   readonly input?: string;
@@ -45,6 +45,7 @@ export async function runCli(args: readonly string[], surroundings: CliSurroundi
       return answer ?? null;
     },
     wait: async () => {},
+    catchInterrupts: () => ({ signal: new AbortController().signal, release: () => {} }),
     ...rest,
   };
   const status = await runCommand(args, terminal);

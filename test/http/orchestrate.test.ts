@@ -34,6 +34,7 @@ t.test("GET has exactly the keys of the contract", async (t) => {
   t.same(idle.agents[0], {
     agent: "claude",
     adapter: "spawn",
+    method: "sessions_spawn",
     model: "sonnet",
     costMultiplier: 3,
     bestFor: ["coding"],

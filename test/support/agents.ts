@@ -83,6 +83,8 @@ const DEFAULTS = {
   bestFor: [],
   env: {},
   envPass: [],
+  args: [],
+  permissions: "work",
   timeoutMs: PATIENCE_MS,
   killGraceMs: 1000,
   leftovers: "kill",

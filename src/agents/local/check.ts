@@ -9,11 +9,12 @@ import { AgentProblem, hostWords } from "../agent-problem.ts";
 import { commandTemplate } from "../command.ts";
 import { localEnvironment } from "../environment.ts";
 import { diskFinding } from "../findings.ts";
+import { signInFinding, superuserFinding } from "./sign-in.ts";
 import { resolveDirectory } from "./workspace.ts";
 
 const VERSION_TIMEOUT_MS = 20_000;
 
-/** The program, of a known one also its version, and the disk that its output goes to. */
+/** The program, of a known one also its version and whether it is signed in, and the disk that its output goes to. */
 export async function inspectLocally(context: AdapterContext, agent: string): Promise<readonly Finding[]> {
   const missing = findMissing(context, agent);
   if (missing !== null) return [{ about: "program", state: "fail", message: missing }];
@@ -23,7 +24,14 @@ export async function inspectLocally(context: AdapterContext, agent: string): Pr
   const disk = diskFinding("the data directory", freeBytes(context.config().dataDirectory));
   // A command of the user's own may take --version for work; a known program does not.
   if (settings.command !== undefined || settings.preset === undefined) return [there, disk];
-  return [there, await askVersion(context, settings), disk];
+  const refused = superuserFinding(settings.preset, settings, process.getuid?.());
+  return [
+    there,
+    await askVersion(context, settings),
+    signInFinding(settings.preset, settings, context.environment),
+    ...(refused === null ? [] : [refused]),
+    disk,
+  ];
 }
 
 /** `null`: it cannot be written. */

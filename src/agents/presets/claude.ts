@@ -25,9 +25,10 @@ export const claude: Preset = {
     files: [".claude/.credentials.json"],
     variables: ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"],
   },
+  notAsRoot: ["full"],
 };
 
-/** `acceptEdits` alone lets some commands pass that change files. `full` is refused to the superuser. */
+/** `acceptEdits` alone lets some commands pass that change files. */
 const PERMISSIONS: Readonly<Record<Permissions, readonly string[]>> = {
   read: ["--permission-mode", "dontAsk", "--disallowedTools", "Bash,Write,Edit,NotebookEdit"],
   edit: ["--permission-mode", "acceptEdits", "--disallowedTools", "Bash"],

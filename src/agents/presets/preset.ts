@@ -14,6 +14,8 @@ export interface Preset {
   readonly env: (permissions: Permissions) => Readonly<Record<string, string>>;
   /** Where its sign-in usually is: files under the user's home, and variables of its environment. */
   readonly credentials: { readonly files: readonly string[]; readonly variables: readonly string[] };
+  /** Permissions with which it refuses to run as the superuser. */
+  readonly notAsRoot?: readonly Permissions[];
 }
 
 export interface PresetChoice {
