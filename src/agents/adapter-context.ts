@@ -1,6 +1,6 @@
 /** What every adapter is given. */
 import type { AgentSettings, Config } from "../config/schema.ts";
-import type { Clock, RunListener } from "../dispatcher/ports.ts";
+import type { Clock, RunListener, RunSpec } from "../dispatcher/ports.ts";
 import { AgentProblem } from "./agent-problem.ts";
 
 export interface AdapterContext {
@@ -32,13 +32,16 @@ const OF_THE_AGENT = new Set([
 ]);
 
 /** Passes everything on, and reports what a start or its failure tells of the agent. */
-export function reporting(context: AdapterContext, agent: string, listener: RunListener): RunListener {
+export function reporting(context: AdapterContext, spec: RunSpec, listener: RunListener): RunListener {
+  const { agent, command } = spec;
+  // A check of its work tells nothing of the agent.
+  if (command !== undefined) return listener;
   return {
     started: (facts) => {
       context.report(agent, null);
       listener.started(facts);
     },
-    sign: () => listener.sign(),
+    sign: (progress) => listener.sign(progress),
     ended: (end) => {
       const { outcome } = end;
       if (outcome.status === "failed" && OF_THE_AGENT.has(outcome.error.code))

@@ -25,7 +25,7 @@ export function createSshAdapter(context: AdapterContext): AgentAdapter {
 
   return {
     method: "ssh",
-    open: (spec, listener) => openRun(context, hostOf, spec, reporting(context, spec.agent, listener)),
+    open: (spec, listener) => openRun(context, hostOf, spec, reporting(context, spec, listener)),
     inspect: (agent) => inspectHost(context, hostOf, agent),
     close: async () => {
       await Promise.all([...hosts.values()].map((host) => host.close()));

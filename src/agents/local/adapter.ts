@@ -16,7 +16,7 @@ export function createLocalAdapter(method: Method, context: AdapterContext): Age
   return {
     method,
     open: (spec, listener) =>
-      runs.open(spec, reporting(context, spec.agent, listener), {
+      runs.open(spec, reporting(context, spec, listener), {
         plan: (directory) => planRun(context, spec, directory),
         limits: () => limitsOf(context, spec),
       }),
