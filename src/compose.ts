@@ -122,6 +122,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
       lockedFiles: session.files,
       lastError: task.lastError,
       goesOn: session.resumes !== undefined,
+      isolation: session.isolation ?? "none",
       callback: wantsCallback(settings, publicUrl()) ? callback : null,
     });
   };
@@ -164,6 +165,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
     directory: registry,
     journal,
     archive,
+    worktrees: registry.worktrees,
     stopNow: (id) => supervisor.stopNow(id),
     now: () => clock.now(),
     random: randomBytes,

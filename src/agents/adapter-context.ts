@@ -2,6 +2,7 @@
 import type { AgentSettings, Config } from "../config/schema.ts";
 import type { Clock, RunListener } from "../dispatcher/ports.ts";
 import { AgentProblem } from "./agent-problem.ts";
+import type { Worktrees } from "./worktree/worktrees.ts";
 
 export interface AdapterContext {
   readonly clock: Clock;
@@ -9,6 +10,7 @@ export interface AdapterContext {
   readonly config: () => Config;
   /** The daemon's own environment. */
   readonly environment: NodeJS.ProcessEnv;
+  readonly worktrees: Worktrees;
   /** What was found out about an agent on the way; `null` = it works. */
   readonly report: (agent: string, reason: string | null) => void;
 }
@@ -38,7 +40,7 @@ export function reporting(context: AdapterContext, agent: string, listener: RunL
       context.report(agent, null);
       listener.started(facts);
     },
-    sign: () => listener.sign(),
+    sign: (progress) => listener.sign(progress),
     ended: (end) => {
       const { outcome } = end;
       if (outcome.status === "failed" && OF_THE_AGENT.has(outcome.error.code))

@@ -2,7 +2,14 @@
 
 import path from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { PRIORITIES, type Priority, TASK_STATUSES, type TaskStatus } from "../api/client.ts";
+import {
+  ISOLATIONS,
+  type Isolation,
+  PRIORITIES,
+  type Priority,
+  TASK_STATUSES,
+  type TaskStatus,
+} from "../api/client.ts";
 import type { NewTask } from "../api/task.ts";
 import { type Context, connect, printJson, readText } from "./context.ts";
 import { EXIT, Failure } from "./failure.ts";
@@ -28,6 +35,7 @@ interface AddOptions {
   readonly timeout?: number;
   readonly stallTimeout?: number;
   readonly startTimeout?: number;
+  readonly isolation?: Isolation;
   readonly json?: boolean;
 }
 
@@ -60,6 +68,7 @@ export function addTaskAdd(context: Context, task: Command): void {
       "until its program runs, in place of its agent's; 0 = for ever",
       parseDuration,
     )
+    .addOption(new Option("--isolation <kind>", "in place of its agent's").choices(ISOLATIONS))
     .option("--id <id>", "its id (default: made)", checkId)
     .option("--json", "print the API's JSON")
     .addHelpText(
@@ -90,6 +99,7 @@ async function add(context: Context, title: string, options: AddOptions): Promis
     timeoutMs: options.timeout,
     stallTimeoutMs: options.stallTimeout,
     startTimeoutMs: options.startTimeout,
+    isolation: options.isolation,
   });
   const task = await connect(context).addTask(body);
   if (options.json) return printJson(context, task);
