@@ -122,6 +122,17 @@ name.txt"; ${AS_AGENT} commit -qam work; rm gone.txt; echo staged >staged; git a
     t.equal(git(path, "status", "--porcelain=v2", "--untracked-files=all"), before);
     t.equal(inRepository("count-objects"), objects, "no object is left in the repository");
 
+    // What is too large to be read, or whose name is no text, is named.
+    writeFileSync(join(path, "large"), Buffer.alloc(17 * 1024 * 1024));
+    writeFileSync(Buffer.from(`${path}/\xff`, "latin1"), "x");
+    const more = await diff("task-1");
+    t.equal(more?.truncated, true);
+    t.match(more?.files.slice(-2), [
+      { path: "large", additions: null },
+      { path: "\ufffd", additions: null },
+    ]);
+    t.equal(more?.files.length, 8);
+
     const cut = await diff("task-1", 200);
     t.equal(cut?.truncated, true);
     t.ok((cut?.diff.length ?? 999) <= 200);

@@ -1,5 +1,5 @@
 /** What a task's worktree holds that its beginning did not: commits, what is not committed, and files that git does not know yet. */
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { accessSync, constants, copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ChangedFile, TaskDiff } from "../../dispatcher/ports.ts";
@@ -83,16 +83,29 @@ async function addUntracked(own: GitPlace, path: string): Promise<readonly strin
   const listed = await git(own, ["ls-files", "-z", "--others", "--exclude-standard"]);
   // A name that ends with a slash is a repository in this one, which is not entered.
   const names = namesIn(listed.stdout).filter((name) => !name.endsWith("/"));
-  const taken = names
-    .slice(0, UNTRACKED_MAX)
-    .filter((name) => (look(join(path, name))?.size ?? 0) <= UNTRACKED_BYTES_MAX);
+  const taken = names.slice(0, UNTRACKED_MAX).filter((name) => isReadable(join(path, name)));
   if (taken.length > 0) {
     const input = Buffer.from(`${taken.join("\0")}\0`);
-    // One that is gone by now, or cannot be read, must not hide the others.
-    await git(own, ["update-index", "--add", "--remove", "--ignore-missing", "-z", "--stdin"], { input });
+    const added = await git(own, ["update-index", "--add", "--remove", "--ignore-missing", "-z", "--stdin"], { input });
+    // One that can no longer be read hides the others: all are named then.
+    if (added.status !== 0) return names;
   }
   const known = new Set(taken);
   return names.filter((name) => !known.has(name));
+}
+
+function isReadable(file: string): boolean {
+  // A name that is no UTF-8 is not the file's own here.
+  if (file.includes("\uFFFD")) return false;
+  const found = look(file);
+  if (found === null || found.size > UNTRACKED_BYTES_MAX) return false;
+  if (!found.isFile()) return true;
+  try {
+    accessSync(file, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Whatever the repository's config or attributes say of how diffs look, or which program makes them. */
