@@ -122,6 +122,7 @@ async function record(one: Case, place: Place): Promise<{ result: Recorded; outp
       if (name.includes("/")) rmSync(join(home, name), { force: true });
       else delete setup[name];
     }
+    for (const [name, content] of Object.entries(one.files ?? {})) writeFileSync(join(home, name), content);
     const file = (name: string) => join(root, `${one.name}.${name}`);
     const fill = { "{session}": session, "{usageFile}": file("usage.json"), "{url}": server.url };
     const args = one.args.map((arg) => replaceAll(arg, Object.entries(fill)));

@@ -4,10 +4,12 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { wantsCallback } from "./agents/callback-way.ts";
+import { transcriberOf } from "./agents/output/transcriber.ts";
 import { loadPrices } from "./agents/prices.ts";
 import { buildPrompt } from "./agents/prompt.ts";
 import { pruneRuns } from "./agents/prune-runs.ts";
 import { createRegistry } from "./agents/registry.ts";
+import { runDirectory } from "./agents/run-directory.ts";
 import { createVerifier } from "./agents/verification.ts";
 import type { Config } from "./config/schema.ts";
 import type { Context } from "./core/decision.ts";
@@ -171,6 +173,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
     random: randomBytes,
     secret,
     runsDirectory: join(dataDirectory, "runs"),
+    transcriber: (id) => transcriberOf(runDirectory(dataDirectory, id)),
     spawnPrompt: prompt,
     draining: () => draining,
     log,

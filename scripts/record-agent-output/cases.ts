@@ -11,6 +11,8 @@ export interface Case {
   readonly env?: Readonly<Record<string, string>>;
   /** Taken from the set-up: a variable, or a file in the home. */
   readonly without?: readonly string[];
+  /** Written into the home, by path. */
+  readonly files?: Readonly<Record<string, string>>;
   /** Runs in the home of that case, so that its session is there. */
   readonly after?: string;
   /** In another directory than all others. */
@@ -210,7 +212,7 @@ const gemini: readonly Case[] = [
     after: "resume_first",
     elsewhere: true,
     prompt: SECOND,
-    note: "the same from another directory",
+    note: "the same from another directory, where it does not find the session",
   },
   {
     name: "unknown_resume",
@@ -237,6 +239,15 @@ const gemini: readonly Case[] = [
     without: ["GEMINI_API_KEY"],
     prompt: FIRST,
     note: "the settings say that there is a key, and there is none",
+  },
+  {
+    name: "max_turns",
+    args: GEMINI_WORKS,
+    files: {
+      ".gemini/settings.json": '{"security":{"auth":{"selectedType":"gemini-api-key"}},"model":{"maxSessionTurns":2}}',
+    },
+    prompt: "Go. [[LOOP]]",
+    note: "model.maxSessionTurns 2 in the settings; there is no flag for it",
   },
   { name: "bad_flag", args: [...GEMINI_WORKS, "--no-such-flag"], prompt: FIRST, note: "a flag that it does not know" },
   {
@@ -410,7 +421,17 @@ const opencode: readonly Case[] = [
     after: "resume_first",
     elsewhere: true,
     prompt: SECOND,
-    note: "the same from another directory",
+    secondsMax: 60,
+    note: "the same from another directory: it never ends and prints nothing; killed after 60 s",
+  },
+  {
+    name: "resume_with_dir",
+    args: [...OPENCODE, "-s", "{session}", "--dir", "../project"],
+    after: "resume_first",
+    elsewhere: true,
+    secondsMax: 60,
+    prompt: SECOND,
+    note: "from another directory, with --dir for the session's own",
   },
   {
     name: "unknown_resume",
@@ -422,11 +443,30 @@ const opencode: readonly Case[] = [
     name: "not_logged_in",
     args: OPENCODE,
     without: ["OPENCODE_CONFIG_CONTENT"],
-    secondsMax: 60,
     prompt: FIRST,
-    note: "no provider at all; killed after 60 s",
+    note: "no provider at all",
   },
   { name: "bad_flag", args: [...OPENCODE, "--no-such-flag"], prompt: FIRST, note: "a flag that it does not know" },
 ];
 
-export const CASES: Readonly<Record<ProgramName, readonly Case[]>> = { claude, gemini, copilot, codex, opencode };
+/** How often each tries again by itself, which is most of the time that a failure takes. */
+const RETRIES: Readonly<Record<ProgramName, string>> = {
+  claude: "CLAUDE_CODE_MAX_RETRIES=1, by default 10",
+  gemini: "general.maxAttempts 2 in its settings, by default 10",
+  copilot: "its own 5 retries, for which no setting is known",
+  codex: "request_max_retries and stream_max_retries 1 in its settings, by default 4 and 5",
+  opencode: "its own retries, for which no setting is known",
+};
+
+function withRetries(program: ProgramName, cases: readonly Case[]): readonly Case[] {
+  const failing = /\[\[(FAIL|CUT)/;
+  return cases.map((one) => (failing.test(one.prompt) ? { ...one, note: `${one.note}; ${RETRIES[program]}` } : one));
+}
+
+export const CASES: Readonly<Record<ProgramName, readonly Case[]>> = {
+  claude: withRetries("claude", claude),
+  gemini: withRetries("gemini", gemini),
+  copilot: withRetries("copilot", copilot),
+  codex: withRetries("codex", codex),
+  opencode: withRetries("opencode", opencode),
+};

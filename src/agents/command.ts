@@ -1,5 +1,7 @@
 /** An agent's command line: an array with places that are filled in, never a shell's line. */
+import { createHash } from "node:crypto";
 import type { AgentSettings } from "../config/schema.ts";
+import type { RunSpec } from "../dispatcher/ports.ts";
 import { AgentProblem } from "./agent-problem.ts";
 import type { PresetChoice, PresetName } from "./presets/preset.ts";
 import { PRESETS } from "./presets/presets.ts";
@@ -29,16 +31,37 @@ export interface Command {
 const ARGUMENT_BYTES_MAX = 128 * 1024 - 1;
 const PLACE = /\{(prompt|promptFile|usageFile|model|taskId|sessionId|workdir)\}/g;
 
+export type SessionChoice = Pick<PresetChoice, "resume" | "session">;
+/** For whoever only looks which program it is. */
+const ANY_SESSION: SessionChoice = { resume: null, session: "00000000-0000-4000-8000-000000000000" };
+
+/** The agent's own session of a run: the one that it goes on with, or else the name for a new one. */
+export function sessionChoice({ sessionId, resumes }: Pick<RunSpec, "sessionId" | "resumes">): SessionChoice {
+  return { resume: resumes?.id ?? null, session: uuidOf(sessionId) };
+}
+
+/** What the agent's own session is called, should its program not come to say so. */
+export function ownSession(spec: Pick<RunSpec, "sessionId" | "resumes">): string {
+  const { resume, session } = sessionChoice(spec);
+  return resume ?? session;
+}
+
+/** Always the same for a session of ours, so that nobody needs to remember it. */
+function uuidOf(sessionId: string): string {
+  const hex = createHash("sha256").update(sessionId).digest("hex");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}
+
 /** The configured command, or the preset's, and the agent's further arguments. Throws `BAD_CONFIG` where there is neither. */
 export function commandTemplate(
   settings: Pick<AgentSettings, "command" | "preset" | "permissions" | "args">,
   model: string | null,
-  resume: string | null = null,
+  { resume, session }: SessionChoice = ANY_SESSION,
 ): readonly [string, ...string[]] {
   const { command, preset, permissions, args } = settings;
   if (command === undefined && preset === undefined) throw bad('the agent has neither a "command" nor a "preset"');
   const [program, ...rest] =
-    command ?? (preset === undefined ? [] : presetCommand(preset, { model, permissions, resume, args }));
+    command ?? (preset === undefined ? [] : presetCommand(preset, { model, permissions, resume, session, args }));
   if (!program) throw bad("the agent's command names no program");
   if (program.startsWith("-")) throw bad(`the agent's command begins with ${program}, which is no program`);
   return [program, ...rest];

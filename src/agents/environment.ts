@@ -7,7 +7,7 @@ const PASSED_ON = ["PATH", "HOME", "USER", "LANG", "TERM", "TMPDIR"];
 /** The operator's, and nobody else's, whatever `envPass` says. */
 const NEVER = new Set(["JARVIS_TOKEN", "JARVIS_TOKEN_FILE"]);
 
-type EnvironmentSettings = Pick<AgentSettings, "preset" | "env" | "envPass">;
+type EnvironmentSettings = Pick<AgentSettings, "preset" | "permissions" | "env" | "envPass">;
 type Variables = Readonly<Record<string, string>>;
 
 /** For a program on this machine. `own`: the run's JARVIS_* variables, which win over everything. */

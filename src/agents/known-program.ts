@@ -17,6 +17,7 @@ export function outputOf({
 export function environmentOf({
   preset,
   env,
-}: Pick<AgentSettings, "preset" | "env">): Readonly<Record<string, string>> {
-  return preset === undefined ? env : { ...PRESETS[preset].env, ...env };
+  permissions,
+}: Pick<AgentSettings, "preset" | "env" | "permissions">): Readonly<Record<string, string>> {
+  return preset === undefined ? env : { ...PRESETS[preset].env(permissions), ...env };
 }

@@ -12,6 +12,7 @@ import type { ExitRecord } from "./run-records.ts";
 
 /** Of stderr, in the sentence that says why a program failed. */
 const ERROR_TAIL_BYTES = 2000;
+const ERROR_HEAD_BYTES = 500;
 
 export interface EndedRun {
   readonly sessionId: string;
@@ -20,6 +21,8 @@ export interface EndedRun {
   readonly exit: ExitRecord;
   /** Of a run that had no program: any program could have written it. */
   readonly startError: string | null;
+  /** The agent's own session, where it was given an id by us; what its output says of that counts more. */
+  readonly agentSession: string | null;
   /** Ms since the epoch. */
   readonly now: number;
 }
@@ -34,7 +37,14 @@ export async function endOfRun(run: EndedRun): Promise<RunEnd> {
   const stopped = stoppedBy(run, tooLong);
   const format = lineFormat(run.settings.output);
   if (format === null) return textEnd(run, stopped, stderr);
-  return linesEnd(run, format, stopped, await summarize(run.directory, format), stderr);
+  return linesEnd(run, format, stopped, await summarize(run.directory, format), await wordsOf(run.directory, stderr));
+}
+
+/** What stderr says of a failure: programs that print their whole help put the reason above it. */
+async function wordsOf(directory: string, tail: string): Promise<string> {
+  const head = await readHead(logFile(directory, "stderr"), ERROR_HEAD_BYTES);
+  if (head.size <= ERROR_TAIL_BYTES) return tail;
+  return `${head.bytes.toString("utf8").trim()}\n[...]\n${tail}`;
 }
 
 type Failure = { readonly status: "failed" | "timed_out"; readonly error: SessionError };
@@ -74,7 +84,10 @@ function linesEnd(
   summary: Summary,
   stderr: string,
 ): RunEnd {
-  const { agentSession, usage, totals, toolCalls, text } = summary;
+  const { usage, totals, toolCalls } = summary;
+  const agentSession = summary.agentSession ?? (format.takesSessionId && !summary.isEmpty ? run.agentSession : null);
+  // A failed request is often told twice: as the agent's last words, too.
+  const text = summary.text === summary.trouble?.message ? "" : summary.text;
   const result = cutResult(text, run.sessionId);
   const facts = {
     exit: toRunExit(run.exit),
@@ -100,14 +113,15 @@ function failureOf(run: EndedRun, { exits }: LineFormat, summary: Summary, stder
   if (status === 0 && summary.hasEnded && summary.text !== "") return null;
   if (status === 0 && summary.refused.length > 0)
     return failed(errorOf("refused_permission", summary.refused.join(", ")));
-  if (status === 0) return failed(errorOf("empty_result", summary.hasEnded ? stderr : `${ENDED_EARLY} ${stderr}`));
+  if (status === 0 && !summary.hasEnded) return failed(errorOf("crashed", ENDED_EARLY, "BROKEN_OFF"));
+  if (status === 0) return failed(errorOf("empty_result", stderr));
   const exit = toRunExit(run.exit);
   if (exit.signal !== undefined) return failed(exitError(exit, stderr || summary.lastNote));
   const told = trouble(`${stderr} ${summary.lastNote}`.trim());
   return failed(told.code === "UNKNOWN" ? exitError(exit, stderr || summary.lastNote) : told);
 }
 
-const ENDED_EARLY = "its output breaks off before its end.";
+const ENDED_EARLY = "nothing more: its output breaks off";
 
 function refusals({ refused }: Summary): readonly Warning[] {
   if (refused.length === 0) return [];

@@ -3,7 +3,7 @@ import { accessSync, constants } from "node:fs";
 import type { AgentAdapter, Finding, RunListener, RunSpec } from "../dispatcher/ports.ts";
 import { type AdapterContext, agentSettings, reporting } from "./adapter-context.ts";
 import { AgentProblem, hostWords } from "./agent-problem.ts";
-import { commandTemplate, fillIn } from "./command.ts";
+import { commandTemplate, fillIn, sessionChoice } from "./command.ts";
 import { remoteEnvironment } from "./environment.ts";
 import { clockFinding, diskFinding } from "./findings.ts";
 import { outputOf } from "./known-program.ts";
@@ -78,8 +78,7 @@ function planRun(context: AdapterContext, spec: RunSpec, target: SshTarget, home
   const { workOf } = spec;
   const path =
     spec.workspace ?? settings.workdir ?? (workOf === undefined ? undefined : workFolder(`${runs}/${workOf}`));
-  const resume = spec.resumes?.id ?? null;
-  const command = fillIn(spec.command ?? commandTemplate(settings, spec.model, resume), {
+  const command = fillIn(spec.command ?? commandTemplate(settings, spec.model, sessionChoice(spec)), {
     prompt: spec.prompt,
     promptFile: `${directory}/prompt.md`,
     usageFile: logFile(directory, "usage"),

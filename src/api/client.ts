@@ -16,7 +16,7 @@ import type { Comment, NewComment, NewTask, Task, TaskList, TaskPatch, TaskQuery
 import type { TaskDiff } from "./worktree.ts";
 
 /** The words of the wire that a caller chooses from. */
-export { ACTIVE_STATUSES, ENDED_STATUSES, ISOLATIONS, type Isolation, type SessionStatus } from "../core/session.ts";
+export { ACTIVE_STATUSES, ENDED_STATUSES, type SessionStatus } from "../core/session.ts";
 export { PRIORITIES, type Priority, TASK_STATUSES, type TaskStatus } from "../core/task.ts";
 
 export interface ClientOptions {
@@ -69,6 +69,8 @@ export class ConnectionError extends Error {
 /** A part of a log: its bytes as they arrive, which may cut a character in two. */
 export interface LogPart {
   readonly body: AsyncIterable<Uint8Array>;
+  /** Behind all of it, in the log as the program wrote it. */
+  readonly nextOffset: number;
 }
 
 /** A diff as text, whose bytes are those of the files. */
@@ -77,6 +79,8 @@ export interface TaskDiffText {
   /** There is more than that. */
   readonly isTruncated: boolean;
 }
+
+export type LogFormat = "raw" | "readable";
 
 export type LogStream = "stdout" | "stderr";
 
@@ -119,11 +123,11 @@ export function createClient(options: ClientOptions) {
     sessions: (query: SessionQuery) => call<Static<typeof SessionList>>("GET", "/api/sessions", { query }),
     session: (id: string) => call<Session>("GET", of("sessions", id)),
     cancel: (id: string) => call<unknown>("POST", of("sessions", id, "/cancel")),
-    log: (id: string, stream: LogStream, offset: number): Promise<LogPart> =>
-      callLog(options, of("sessions", id, "/log"), { stream, offset }),
+    log: (id: string, stream: LogStream, offset: number, format: LogFormat = "raw"): Promise<LogPart> =>
+      callLog(options, of("sessions", id, "/log"), { stream, offset, format }),
     /** Lasts until the session ends, or throws `ConnectionError` before. */
-    followLog: (id: string, stream: LogStream, offset: number): AsyncGenerator<LogNews> =>
-      followLog(options, of("sessions", id, "/log"), { stream, offset, follow: true }),
+    followLog: (id: string, stream: LogStream, offset: number, format: LogFormat = "raw"): AsyncGenerator<LogNews> =>
+      followLog(options, of("sessions", id, "/log"), { stream, offset, follow: true, format }),
 
     locks: (query: PageQuery) => call<Static<typeof LockList>>("GET", "/api/locks", { query }),
     agents: (query: PageQuery) => call<Static<typeof AgentList>>("GET", "/api/agents", { query }),
@@ -196,7 +200,7 @@ async function callLog(options: ClientOptions, path: string, query: Query): Prom
     fetch(urlOf(options, path, query), { headers: headersOf(options), redirect: "manual" }),
   );
   if (!response.ok) throw refusal(options, response, await response.text());
-  return { body: bytesOf(options, response) };
+  return { body: bytesOf(options, response), nextOffset: Number(response.headers.get("x-next-offset") ?? 0) };
 }
 
 async function callPatch(options: ClientOptions, path: string): Promise<TaskDiffText> {

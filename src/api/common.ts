@@ -17,8 +17,12 @@ export const Name = Type.String({
 /** One of a few words. */
 export function OneOf<const T extends readonly string[]>(
   words: T,
+  options: { readonly description?: string } = {},
 ): TUnion<{ -readonly [I in keyof T]: TLiteral<T[I]> }> {
-  return Type.Union(words.map((word) => Type.Literal(word))) as unknown as TUnion<{
+  return Type.Union(
+    words.map((word) => Type.Literal(word)),
+    options,
+  ) as unknown as TUnion<{
     -readonly [I in keyof T]: TLiteral<T[I]>;
   }>;
 }

@@ -101,6 +101,11 @@ export const LogQuery = Type.Object(
     stream: Type.Optional(OneOf(["stdout", "stderr"])),
     offset: Type.Optional(Type.Integer({ minimum: 0, description: "bytes" })),
     follow: Type.Optional(Type.Boolean({ description: "stream as server-sent events until the end" })),
+    format: Type.Optional(
+      OneOf(["raw", "readable"], {
+        description: "readable: a transcript of what a known program said and did, where its output is not plain text",
+      }),
+    ),
   },
   closed,
 );

@@ -1,6 +1,6 @@
 /** `logs`: what an agent's program wrote. */
 import type { Command } from "commander";
-import { ACTIVE_STATUSES, type Client, ConnectionError, type LogStream } from "../api/client.ts";
+import { ACTIVE_STATUSES, type Client, ConnectionError, type LogFormat, type LogStream } from "../api/client.ts";
 import type { Session } from "../api/session.ts";
 import { type Context, connect, printJson } from "./context.ts";
 import { EXIT, Failure } from "./failure.ts";
@@ -11,6 +11,7 @@ import { manyLines, oneLine } from "./text.ts";
 interface LogOptions {
   readonly follow?: boolean;
   readonly stderr?: boolean;
+  readonly raw?: boolean;
   readonly json?: boolean;
 }
 
@@ -20,6 +21,7 @@ export function addLogs(context: Context): Command {
     .description("print what a session's program wrote (or that of a task's newest session)")
     .option("-f, --follow", "go on until the session ends")
     .option("--stderr", "its error output instead")
+    .option("--raw", "as the program wrote it, where that is no plain text")
     .option("--json", "print JSON: { sessionId, stream, text, nextOffset }")
     .addHelpText("after", "\nExample:\n  $ jarvis-orchestrator logs -f task_01J")
     .action((id: string, options: LogOptions) => logs(context, id, options));
@@ -30,12 +32,11 @@ async function logs(context: Context, id: string, options: LogOptions): Promise<
   const client = connect(context);
   const { id: sessionId } = await findSession(client, id, "any");
   const stream: LogStream = options.stderr ? "stderr" : "stdout";
+  const source: Source = { client, sessionId, stream, format: options.raw ? "raw" : "readable" };
   if (options.json) return printWhole(context, client, sessionId, stream);
   const { terminal } = context;
   const write = terminal.isScreen ? screenWriter(terminal) : terminal.write;
-  const length = options.follow
-    ? await follow(context, client, sessionId, stream, write)
-    : await copy(client, sessionId, stream, write);
+  const length = options.follow ? await follow(context, source, write) : await copy(source, write);
   if (length === 0) terminal.complain(`note: ${oneLine(silence(await client.session(sessionId), stream))}`);
 }
 
@@ -51,6 +52,13 @@ function silence({ id, status, method, error, pid, exitCode, signal }: Session, 
   return `${id} wrote nothing to ${stream}${error === undefined ? "" : `: ${error.message}`}${other}`;
 }
 
+interface Source {
+  readonly client: Client;
+  readonly sessionId: string;
+  readonly stream: LogStream;
+  readonly format: LogFormat;
+}
+
 type Write = (bytes: Uint8Array) => void | Promise<void>;
 
 const RECONNECT_MS = 1000;
@@ -58,13 +66,13 @@ const RECONNECT_MS = 1000;
 const RECONNECTS_MAX = 30;
 
 /** Prints what comes until the session ends, and resolves to its length; a connection that breaks is made again where it was. */
-async function follow(context: Context, client: Client, id: string, stream: LogStream, write: Write): Promise<number> {
+async function follow(context: Context, { client, sessionId, stream, format }: Source, write: Write): Promise<number> {
   const encoder = new TextEncoder();
   let offset = 0;
   let failures = 0;
   for (;;) {
     try {
-      for await (const { text, nextOffset, isLast } of client.followLog(id, stream, offset)) {
+      for await (const { text, nextOffset, isLast } of client.followLog(sessionId, stream, offset, format)) {
         await write(encoder.encode(text));
         offset = nextOffset;
         failures = 0;
@@ -81,22 +89,19 @@ async function follow(context: Context, client: Client, id: string, stream: LogS
 }
 
 /** Hands on what there is; resolves to the offset behind it. */
-async function copy(client: Client, id: string, stream: LogStream, write: Write): Promise<number> {
+async function copy({ client, sessionId, stream, format }: Source, write: Write): Promise<number> {
   for (let offset = 0; ; ) {
-    const from = offset;
-    const { body } = await client.log(id, stream, from);
-    for await (const bytes of body) {
-      offset += bytes.length;
-      await write(bytes);
-    }
+    const { body, nextOffset } = await client.log(sessionId, stream, offset, format);
+    for await (const bytes of body) await write(bytes);
     // The daemon may send a long log in parts, and a running session may have written more meanwhile.
-    if (offset === from) return offset;
+    if (nextOffset <= offset) return offset;
+    offset = nextOffset;
   }
 }
 
 async function printWhole(context: Context, client: Client, sessionId: string, stream: LogStream): Promise<void> {
   const parts: Uint8Array[] = [];
-  const nextOffset = await copy(client, sessionId, stream, (bytes) => void parts.push(bytes));
+  const nextOffset = await copy({ client, sessionId, stream, format: "raw" }, (bytes) => void parts.push(bytes));
   printJson(context, { sessionId, stream, text: Buffer.concat(parts).toString("utf8"), nextOffset });
 }
 

@@ -2,15 +2,9 @@
 
 import path from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import {
-  ISOLATIONS,
-  type Isolation,
-  PRIORITIES,
-  type Priority,
-  TASK_STATUSES,
-  type TaskStatus,
-} from "../api/client.ts";
+import { PRIORITIES, type Priority, TASK_STATUSES, type TaskStatus } from "../api/client.ts";
 import type { NewTask } from "../api/task.ts";
+import { ISOLATIONS, type Isolation } from "../core/session.ts";
 import { type Context, connect, printJson, readText } from "./context.ts";
 import { EXIT, Failure } from "./failure.ts";
 import { collect, given } from "./options.ts";
@@ -31,11 +25,12 @@ interface AddOptions {
   readonly due?: string;
   readonly estimate?: string;
   readonly review?: boolean;
+  readonly verify?: readonly string[];
+  readonly isolation?: Isolation;
   readonly maxAttempts?: number;
   readonly timeout?: number;
   readonly stallTimeout?: number;
   readonly startTimeout?: number;
-  readonly isolation?: Isolation;
   readonly json?: boolean;
 }
 
@@ -56,6 +51,12 @@ export function addTaskAdd(context: Context, task: Command): void {
     .option("--due <date>", "2026-12-31 or 2026-12-31T12:00:00Z", parseDate)
     .option("--estimate <text>", "hours as a number, or words")
     .option("--review", "goes to review rather than done")
+    .option("--verify <name>", "a verifier of the config that must pass first (several times)", collect)
+    .addOption(
+      new Option("--isolation <how>", "worktree: in a git worktree of its own (default: its agent's)").choices(
+        ISOLATIONS,
+      ),
+    )
     .option("--max-attempts <n>", "before it waits for a person", parseCount)
     .option("--timeout <duration>", "of a session: 90s, 30m, 2h, or milliseconds", parseDuration)
     .option(
@@ -68,7 +69,6 @@ export function addTaskAdd(context: Context, task: Command): void {
       "until its program runs, in place of its agent's; 0 = for ever",
       parseDuration,
     )
-    .addOption(new Option("--isolation <kind>", "in place of its agent's").choices(ISOLATIONS))
     .option("--id <id>", "its id (default: made)", checkId)
     .option("--json", "print the API's JSON")
     .addHelpText(
@@ -95,11 +95,12 @@ async function add(context: Context, title: string, options: AddOptions): Promis
     dueDate: options.due,
     estimate: numberOrText(options.estimate),
     requiresReview: options.review,
+    verify: options.verify?.slice(),
+    isolation: options.isolation,
     maxAttempts: options.maxAttempts,
     timeoutMs: options.timeout,
     stallTimeoutMs: options.stallTimeout,
     startTimeoutMs: options.startTimeout,
-    isolation: options.isolation,
   });
   const task = await connect(context).addTask(body);
   if (options.json) return printJson(context, task);

@@ -16,6 +16,7 @@ export function crossCheck(settings: Settings): CrossChecked {
   return {
     problems: [
       ...checkHumans(settings),
+      ...checkVerifiers(settings),
       ...agents.flatMap(([name, agent]) => [...checkName(name, settings), ...checkStart(name, agent)]),
     ],
     warnings: [...agents.flatMap(([name, agent]) => warnUnused(name, agent)), ...warnSettings(settings)],
@@ -28,6 +29,16 @@ function checkHumans(settings: Settings): ConfigProblem[] {
   return [
     { path: `humans[${index}]`, found: '"auto"', wanted: 'another name ("auto" leaves the choice of the agent open)' },
   ];
+}
+
+function checkVerifiers({ verifiers }: Settings): ConfigProblem[] {
+  return Object.entries(verifiers)
+    .filter(([, { command, files, changed }]) => command === undefined && files === undefined && changed === undefined)
+    .map(([name]) => ({
+      path: `verifiers${showKey(name)}`,
+      found: "nothing to verify",
+      wanted: 'a "command", "files" or "changed": true',
+    }));
 }
 
 function checkName(name: string, settings: Settings): ConfigProblem[] {
@@ -71,18 +82,26 @@ function checkStart(name: string, agent: AgentSettings): ConfigProblem[] {
 
 function warnUnused(name: string, agent: AgentSettings): string[] {
   const handedOut = agent.via === "heartbeat";
+  const isPreset = !handedOut && agent.preset !== undefined && agent.command === undefined;
   const unused = [
     agent.adapter !== "ssh" && agent.ssh !== undefined ? "ssh" : null,
     handedOut && agent.command !== undefined ? "command" : null,
     handedOut && agent.preset !== undefined ? "preset" : null,
     !handedOut && agent.agentId !== undefined ? "agentId" : null,
   ];
-  return unused
-    .filter((key) => key !== null)
-    .map(
-      (key) =>
-        `agents${showKey(name)}.${key} is not used: the agent is reached by ${agent.adapter}${handedOut ? " via heartbeat" : ""}`,
-    );
+  const ofPresets = [
+    agent.args.length > 0 ? "args" : null,
+    agent.permissions !== "work" ? "permissions" : null,
+    agent.resume ? "resume" : null,
+  ];
+  const why = (key: string, reason: string) => `agents${showKey(name)}.${key} is not used: ${reason}`;
+  const way = `the agent is reached by ${agent.adapter}${handedOut ? " via heartbeat" : ""}`;
+  return [
+    ...unused.filter((key) => key !== null).map((key) => why(key, way)),
+    ...(isPreset ? [] : ofPresets)
+      .filter((key) => key !== null)
+      .map((key) => why(key, "only an agent that is started by its preset has it")),
+  ];
 }
 
 function warnSettings(settings: Settings): string[] {

@@ -36,6 +36,14 @@ export interface AgentDirectory {
   readonly version: number;
 }
 
+/** Makes text of a log's bytes as they come. */
+export interface LogReader {
+  /** The text of the next bytes, and how many of all bytes so far are told of: whoever resumes behind them misses nothing. */
+  add(bytes: Buffer): { readonly text: string; readonly told: number };
+  /** The text of what is left, once nothing more comes. */
+  end(): string;
+}
+
 export interface Log {
   isLevelEnabled(level: string): boolean;
   debug(facts: object, message: string): void;
@@ -62,6 +70,8 @@ export interface Services {
   readonly secret: Buffer;
   /** Where the run directories are. */
   readonly runsDirectory: string;
+  /** Makes a session's output readable; `null` where it is plain text. */
+  readonly transcriber: (sessionId: string) => LogReader | null;
   /** The whole text that a heartbeat spawn is started with. */
   readonly spawnPrompt: (session: ActiveSession, state: State, callbackToken: string) => string;
   readonly draining: () => boolean;

@@ -1,15 +1,12 @@
 /** /api/sessions: what agents are doing and did, their logs, and how to stop them. */
-import { constants } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { Type } from "@sinclair/typebox";
-import type { FastifyRequest } from "fastify";
 import { closed, Id } from "../api/common.ts";
 import { Heartbeat, LogQuery, Session, SessionList, SessionQuery } from "../api/session.ts";
 import { sessionView } from "../api/views.ts";
 import { cancelSession } from "../core/decide/sessions.ts";
 import { accept, type Command, refuse } from "../core/decision.ts";
-import { ACTIVE_STATUSES, type Session as CoreSession, isActive } from "../core/session.ts";
+import { type Session as CoreSession, isActive } from "../core/session.ts";
 import { type Answers, json } from "./answers.ts";
 import { optionalBody } from "./body.ts";
 import { committed } from "./committed.ts";
@@ -18,13 +15,11 @@ import { page } from "./paging.ts";
 import { ProblemError, problemOf } from "./problems.ts";
 import type { App } from "./server.ts";
 import type { Services } from "./services.ts";
-import { type EventStream, type Streams, sseText } from "./sse.ts";
+import { followLog, resumeAt, type SessionLog, sendLog } from "./session-log.ts";
+import type { Streams } from "./sse.ts";
 
 const tags = ["sessions"];
 const ById = Type.Object({ id: Id }, closed);
-/** How often a followed log is looked at. */
-const FOLLOW_MS = 200;
-const CHUNK_BYTES = 64 * 1024;
 
 export function sessionRoutes(app: App, services: Services, answers: Answers, streams: Streams): void {
   const { dispatcher, archive, signs, now } = services;
@@ -120,24 +115,17 @@ export function sessionRoutes(app: App, services: Services, answers: Answers, st
     { schema: { tags, summary: "what its program printed, from a byte offset", params: ById, querystring: LogQuery } },
     async (request, reply) => {
       const { id } = request.params;
-      const { stream = "stdout", offset = 0, follow = false } = request.query;
+      const { stream = "stdout", offset = 0, follow = false, format = "raw" } = request.query;
       const hot = await committed(dispatcher, () => dispatcher.state.sessions.byId.get(id) ?? null);
       const session = hot ?? (await findArchived(id));
-      const file = join(services.runsDirectory, id, `${stream}.log`);
-      if (follow) {
-        const from = resumeAt(request) ?? offset;
-        const status = () => committed(dispatcher, () => (dispatcher.state.sessions.byId.get(id) ?? session).status);
-        await followLog(streams.open(request, reply), { file, from, status }, services);
-        return reply;
-      }
-      reply.header("content-type", "text/plain; charset=utf-8");
-      const handle = await openLog(file);
-      const size = handle === null ? 0 : (await handle.stat()).size;
-      const end = Math.max(size, offset);
-      reply.header("x-next-offset", String(end));
-      if (handle !== null && end > offset) return reply.send(handle.createReadStream({ start: offset, end: end - 1 }));
-      await handle?.close();
-      return reply.send("");
+      const log: SessionLog = {
+        file: join(services.runsDirectory, id, `${stream}.log`),
+        reader: format === "readable" && stream === "stdout" ? services.transcriber(id) : null,
+        status: () => committed(dispatcher, () => (dispatcher.state.sessions.byId.get(id) ?? session).status),
+      };
+      if (!follow) return sendLog(reply, log, offset);
+      await followLog(streams.open(request, reply), log, resumeAt(request) ?? offset, services);
+      return reply;
     },
   );
 
@@ -166,85 +154,4 @@ function lifeSign(id: string): Command<CoreSession> {
 
 function over({ id, status }: CoreSession) {
   return refuse("SESSION_NOT_ACTIVE", `session ${id} is over (${status}); stop`, { sessionStatus: status });
-}
-
-interface Followed {
-  readonly file: string;
-  /** Bytes. */
-  readonly from: number;
-  readonly status: () => Promise<CoreSession["status"]>;
-}
-
-/**
- * Streams the log as server-sent events (`id`: the offset behind the chunk; `data`: the text as JSON), then `end`. A
- * chunk ends with a whole character, so that whoever resumes behind it misses nothing.
- */
-async function followLog(stream: EventStream, { file, from, status }: Followed, { log }: Services): Promise<void> {
-  let offset = from;
-  try {
-    while (!stream.closed) {
-      // Looked at before the file is read: what an ended session has written is there to the last byte.
-      const now = await status();
-      const over = !ACTIVE_STATUSES.some((active) => active === now);
-      for (
-        let bytes = await readChunk(file, offset);
-        bytes.length > 0 && !stream.closed;
-        bytes = await readChunk(file, offset)
-      ) {
-        const whole = wholeCharacters(bytes);
-        // The rest of a character that never came is shown as what it is: damaged.
-        const shown = whole > 0 || !over ? bytes.subarray(0, whole) : bytes;
-        if (shown.length === 0) break;
-        offset += shown.length;
-        await stream.send(sseText("log", JSON.stringify(shown.toString()), String(offset)));
-      }
-      if (over) {
-        await stream.send(sseText("end", JSON.stringify({ status: now, offset }), String(offset)));
-        break;
-      }
-      await stream.pause(FOLLOW_MS);
-    }
-  } catch (error) {
-    log.warn({ err: error }, "a log could not be followed to its end");
-  } finally {
-    stream.end();
-  }
-}
-
-/** The number of bytes up to the end of the last character that is there whole. */
-function wholeCharacters(bytes: Buffer): number {
-  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
-    const byte = bytes[bytes.length - back] as number;
-    if (byte < 0x80) break;
-    if (byte < 0xc0) continue;
-    const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2;
-    return length > back ? bytes.length - back : bytes.length;
-  }
-  return bytes.length;
-}
-
-/** Where a reader of the stream was, if it says so. */
-function resumeAt(request: FastifyRequest): number | null {
-  const last = request.headers["last-event-id"];
-  return typeof last === "string" && /^\d{1,15}$/.test(last) ? Number(last) : null;
-}
-
-/** Bytes of the file from an offset on; none where there are none, or no file yet. */
-async function readChunk(file: string, offset: number): Promise<Buffer> {
-  const handle = await openLog(file);
-  if (handle === null) return Buffer.alloc(0);
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(CHUNK_BYTES), 0, CHUNK_BYTES, offset);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await handle.close();
-  }
-}
-
-/** `null` where there is no log yet. A link or a pipe that a program put in its place is none: it could lead anywhere, or block. */
-async function openLog(file: string): Promise<FileHandle | null> {
-  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(() => null);
-  if (handle === null || (await handle.stat()).isFile()) return handle;
-  await handle.close();
-  return null;
 }

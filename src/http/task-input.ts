@@ -9,11 +9,12 @@ import { invalid } from "./problems.ts";
 
 /** The fields as the core takes them. @throws ProblemError 400 naming the field. */
 export function taskFields(input: NewTask | TaskPatch, config: Config): TaskChanges {
-  const { files, workspace, dueDate, hold, ...rest } = input as TaskPatch & { id?: string };
+  const { files, workspace, dueDate, hold, verify, ...rest } = input as TaskPatch & { id?: string };
   const { id: _, ...plain } = rest;
   return {
     ...plain,
     ...(files === undefined ? {} : { files: lockPaths(files, "/files") }),
+    ...(verify === undefined ? {} : { verify: knownVerifiers(verify, config) }),
     ...(workspace === undefined ? {} : { workspace: workspace === null ? null : workspacePath(workspace, config) }),
     ...(dueDate === undefined ? {} : { dueDate: dueDate === null ? null : realDate(dueDate) }),
     ...(hold === undefined
@@ -35,6 +36,17 @@ export function lockPaths(paths: readonly string[], pointer: string): readonly s
   const globs = normal.filter((path) => !isPath(path));
   if (globs.length > GLOBS_MAX) throw invalid(pointer, `has more than ${GLOBS_MAX} paths with wildcards`);
   return [...new Set(normal)];
+}
+
+/** Each once. A task names what the config has, and never brings a command of its own. */
+function knownVerifiers(names: readonly string[], { verifiers }: Config): readonly string[] {
+  for (const [index, name] of names.entries()) {
+    if (Object.hasOwn(verifiers, name)) continue;
+    const known = Object.keys(verifiers);
+    const which = known.length === 0 ? "the config has none" : `there are ${known.join(", ")}`;
+    throw invalid(`/verify/${index}`, `is none of the config's "verifiers" (${which})`);
+  }
+  return [...new Set(names)];
 }
 
 /** The workspace as an absolute path or one that begins with ~, which an SSH host reads as its own home; under one of the roots and not in the data directory. Links are followed at the start of a run. */

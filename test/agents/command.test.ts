@@ -5,8 +5,9 @@ import type { PresetName } from "../../src/agents/presets/preset.ts";
 import type { AgentSettings } from "../../src/config/schema.ts";
 
 type Written = Partial<Pick<AgentSettings, "command" | "preset" | "permissions" | "args">>;
+const SESSION = "11111111-1111-4111-8111-111111111111";
 const commandOf = (settings: Written, model: string | null, resume: string | null = null) =>
-  commandTemplate({ permissions: "work", args: [], ...settings }, model, resume);
+  commandTemplate({ permissions: "work", args: [], ...settings }, model, { resume, session: SESSION });
 
 const VALUES = {
   prompt: "the prompt",
@@ -83,8 +84,14 @@ t.test("an agent's environment is an allow-list", async (t) => {
     A: "daemon's",
   };
   const own = { JARVIS_TASK_ID: "task-1" };
-  t.same(localEnvironment(daemon, { env: {}, envPass: [] }, own), { PATH: "/bin", HOME: "/h", USER: "u", ...own });
+  t.same(localEnvironment(daemon, { permissions: "work", env: {}, envPass: [] }, own), {
+    PATH: "/bin",
+    HOME: "/h",
+    USER: "u",
+    ...own,
+  });
   const settings = {
+    permissions: "work" as const,
     env: { A: "config's", JARVIS_TASK_ID: "x", Z: "a\0b" },
     envPass: ["A", "SECRET", "JARVIS_TOKEN", "JARVIS_TOKEN_FILE", "NONE"],
   };

@@ -492,8 +492,10 @@ t.test("logs prints bytes as they are to a file, and follows over a broken conne
     },
     "GET /api/sessions/ses_1/log": ({ path }, response) => {
       const query = new URLSearchParams(path.split("?")[1]);
-      if (query.get("follow") === null)
-        return { text: query.get("offset") === "0" ? `${query.get("stream")} \u001b[31mred\u001b[0m\n` : "" };
+      if (query.get("follow") === null) {
+        const text = query.get("offset") === "0" ? `${query.get("stream")} \u001b[31mred\u001b[0m\n` : "";
+        return { text, headers: { "x-next-offset": "20" } };
+      }
       offsets.push(query.get("offset") ?? "");
       response.writeHead(200, { "content-type": "text/event-stream" });
       const first = query.get("offset") === "0";

@@ -164,6 +164,7 @@ export async function testServer(options: TestServerOptions = {}) {
     now: () => knobs.now,
     random: (bytes) => randomBytes(bytes),
     secret,
+    transcriber: () => null,
     runsDirectory: options.runsDirectory ?? "/nonexistent",
     spawnPrompt:
       options.spawnPrompt ?? ((session, _state, token) => `Work on ${session.taskTitle}. Call back with ${token}.`),

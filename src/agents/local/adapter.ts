@@ -3,7 +3,7 @@ import type { Method } from "../../core/session.ts";
 import type { AgentAdapter, Run, RunListener, RunSpec } from "../../dispatcher/ports.ts";
 import { type AdapterContext, agentSettings, reporting } from "../adapter-context.ts";
 import { AgentProblem } from "../agent-problem.ts";
-import { commandTemplate, fillIn } from "../command.ts";
+import { commandTemplate, fillIn, sessionChoice } from "../command.ts";
 import { localEnvironment } from "../environment.ts";
 import { outputOf } from "../known-program.ts";
 import { logFile, type RunLimits, runDirectory, workFolder } from "../run-directory.ts";
@@ -73,8 +73,7 @@ function workdirOf(place: WorktreePlace | null): string {
 /** What to start for a session, with the settings of now. Throws an `AgentProblem` where it cannot be started. */
 function planRun(context: AdapterContext, spec: RunSpec, directory: string, workdir: string): LocalPlan {
   const settings = agentSettings(context, spec.agent);
-  const resume = spec.resumes?.id ?? null;
-  const command = fillIn(spec.command ?? commandTemplate(settings, spec.model, resume), {
+  const command = fillIn(spec.command ?? commandTemplate(settings, spec.model, sessionChoice(spec)), {
     prompt: spec.prompt,
     promptFile: `${directory}/prompt.md`,
     usageFile: logFile(directory, "usage"),

@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Clock, Run, RunEnd, RunListener, RunSpec } from "../../dispatcher/ports.ts";
 import { toSessionError } from "../agent-problem.ts";
+import { ownSession } from "../command.ts";
 import { lastAction } from "../output/progress.ts";
 import {
   isThere,
@@ -347,6 +348,7 @@ export class LocalRun implements Run {
     const settings = { maxOutputBytes: this.#bytesMax, output: this.#limits?.output ?? "text" };
     endOfRun({
       sessionId: spec.sessionId,
+      agentSession: ownSession(spec),
       now: this.#parts.clock.now(),
       directory: this.#directory,
       settings,

@@ -22,6 +22,8 @@ export function understandClaude(line: Fields): readonly Said[] {
       return listOf(fieldsOf(line["message"])["content"]).flatMap(assistantPart);
     case "user":
       return listOf(fieldsOf(line["message"])["content"]).flatMap(userPart);
+    case "rate_limit_event":
+      return limitLine(fieldsOf(line["rate_limit_info"]));
     case "result":
       return resultLine(line);
     default:
@@ -40,6 +42,12 @@ function systemLine(line: Fields): readonly Said[] {
   const why = status === undefined ? "the provider cannot be reached" : `the provider answers ${status}`;
   const times = `${line["attempt"]} of ${line["max_retries"]}`;
   return [{ is: "note", text: `${why}; tries again in ${Math.round(delayMs / 1000)} s (${times})` }];
+}
+
+/** Of a subscription: it is told with every answer, and counts where it was reached. */
+function limitLine(info: Fields): readonly Said[] {
+  const seconds = amountOf(info["resetsAt"]);
+  return info["status"] === "rejected" && seconds !== undefined ? [{ is: "limit", resetAt: seconds * 1000 }] : [];
 }
 
 function assistantPart(part: Fields): readonly Said[] {

@@ -42,9 +42,8 @@ function completedItem(item: Fields): readonly Said[] {
         { is: "tool", name: "edit", detail: changedPaths(item) },
         { is: "tool result", ok: item["status"] === "completed", text: "" },
       ];
-    case "error":
-      return [{ is: "note", text: textOf(item["message"]) }];
     default:
+      // An "error" among the items is none of the turn: that it does not know a model's data, for example.
       return [];
   }
 }

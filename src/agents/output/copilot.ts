@@ -4,8 +4,9 @@ import { amountOf, detailOf, type Fields, fieldsOf, type Said, sumOf, textOf, us
 export function understandCopilot(line: Fields): readonly Said[] {
   const data = fieldsOf(line["data"]);
   switch (line["type"]) {
-    case "session.start":
-      return [{ is: "session", id: textOf(data["sessionId"]), model: textOf(data["selectedModel"]) || undefined }];
+    case "session.tools_updated":
+      // The first that is certain to come; its session has no name before the last line.
+      return [{ is: "session", id: "", model: textOf(data["model"]) || undefined }];
     case "assistant.message": {
       const text = textOf(data["content"]);
       return text === "" ? [] : [{ is: "text", text }];

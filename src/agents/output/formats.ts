@@ -15,6 +15,8 @@ export interface LineFormat {
   readonly understand: Understand;
   /** Where what was used stands in a file of its own. */
   readonly readUsage?: (file: Fields) => readonly Said[];
+  /** Its program is told what to call its own session, and says so at its end only. */
+  readonly takesSessionId?: true;
   /** What its exit statuses mean, beside 0. */
   readonly exits?: KnownExits;
 }
@@ -35,7 +37,7 @@ const LINE_FORMATS: Readonly<Record<Exclude<OutputFormat, "text">, LineFormat>> 
     understand: understandGemini,
     exits: { 41: "auth", 42: "bad_config", 53: "max_turns", 145: "auth", 173: "rate_limit" },
   },
-  copilot: { understand: understandCopilot, readUsage: readCopilotUsage },
+  copilot: { understand: understandCopilot, readUsage: readCopilotUsage, takesSessionId: true },
   codex: { understand: understandCodex },
   opencode: { understand: understandOpencode },
 };

@@ -1,5 +1,6 @@
 /** Gemini CLI's `-o stream-json`: an `init`, messages in pieces, tools, last a `result`. */
-import { amountOf, detailOf, type Fields, fieldsOf, type Said, textOf, usageOf } from "./said.ts";
+import { parse } from "./json-lines.ts";
+import { amountOf, detailOf, type Fields, fieldsOf, type Said, type Trouble, textOf, usageOf } from "./said.ts";
 
 export function understandGemini(line: Fields): readonly Said[] {
   switch (line["type"]) {
@@ -32,10 +33,23 @@ function resultLine(line: Fields): readonly Said[] {
   const usage = usageOf({
     inputTokens: amountOf(stats["input_tokens"]),
     cacheReadTokens: amountOf(stats["cached"]),
-    outputTokens: amountOf(stats["output_tokens"]),
+    outputTokens: outputOf(stats),
   });
   const said: Said[] = Object.keys(usage).length === 0 ? [] : [{ is: "usage", usage }];
   if (line["status"] === "success") return [...said, { is: "end" }];
   const error = fieldsOf(line["error"]);
-  return [...said, { is: "error", message: textOf(error["message"]) || textOf(error["type"]) }];
+  return [...said, { is: "error", ...troubleOf(textOf(error["message"]) || textOf(error["type"])) }];
+}
+
+/** What it thought is paid for like what it said, and stands in the total only. */
+function outputOf(stats: Fields): number | undefined {
+  const [total, input, said] = [stats["total_tokens"], stats["input_tokens"], stats["output_tokens"]].map(amountOf);
+  return total === undefined || input === undefined || total < input ? said : total - input;
+}
+
+/** Its words are often "[API Error: {...}]", with the provider's whole answer inside. */
+function troubleOf(message: string): Trouble {
+  const inner = fieldsOf(parse(/\{.*\}/s.exec(message)?.[0] ?? "")?.["error"]);
+  const words = textOf(inner["message"]);
+  return words === "" ? { message } : { message: words, status: amountOf(inner["code"]) };
 }

@@ -29,6 +29,8 @@ export class LineSplitter {
   #isTooLong = false;
   /** Lines that were passed over. */
   tooLong = 0;
+  /** Bytes since the last line break. */
+  pending = 0;
 
   *lines(bytes: Buffer): Generator<string> {
     let start = 0;
@@ -39,6 +41,7 @@ export class LineSplitter {
       else if (this.#length > 0) yield Buffer.concat(this.#pieces).toString("utf8");
       this.#forget();
       this.#isTooLong = false;
+      this.pending = 0;
     }
     // The caller may use its buffer again.
     this.#keep(Buffer.from(bytes.subarray(start)));
@@ -50,6 +53,7 @@ export class LineSplitter {
   }
 
   #keep(piece: Buffer): void {
+    this.pending += piece.length;
     if (this.#isTooLong || piece.length === 0) return;
     this.#pieces.push(piece);
     this.#length += piece.length;

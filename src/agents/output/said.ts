@@ -3,7 +3,7 @@ import type { ErrorClass } from "../../core/policy/error-class.ts";
 import type { Usage } from "../../core/session.ts";
 
 export type Said =
-  /** The program's own session, and the model that it works with. */
+  /** The program's own session (empty where it has no name yet), and the model that it works with. */
   | { readonly is: "session"; readonly id: string; readonly model?: string | undefined }
   /** The agent's words. `goesOn`: a piece of a message whose other pieces came before. */
   | { readonly is: "text"; readonly text: string; readonly goesOn?: boolean | undefined }
@@ -16,6 +16,8 @@ export type Said =
   | { readonly is: "totals"; readonly usage: Usage }
   /** Something that passes, such as a request that is tried again. */
   | { readonly is: "note"; readonly text: string }
+  /** A limit of the provider is reached, until a time in ms since the epoch. */
+  | { readonly is: "limit"; readonly resetAt: number }
   /** The attempt failed; the last one counts. */
   | ({ readonly is: "error" } & Trouble)
   | { readonly is: "aborted" }
@@ -29,6 +31,8 @@ export interface Trouble {
   readonly status?: number | undefined;
   /** Where it is plain from the format. */
   readonly class?: ErrorClass | undefined;
+  /** When a limit ends, ms since the epoch, where the format has a field for it. */
+  readonly resetAt?: number | undefined;
 }
 
 /** Reads one line, parsed as JSON. Whatever it does not know says nothing. Never throws. */

@@ -4,6 +4,8 @@ import type { Said, Trouble } from "./said.ts";
 
 export interface Summary {
   readonly agentSession: string | null;
+  /** Nothing was said at all. */
+  readonly isEmpty: boolean;
   readonly model: string | null;
   /** The last words after the last tool; what was said before that, where nothing came after. */
   readonly text: string;
@@ -26,18 +28,21 @@ const REFUSED_MAX = 20;
 export class Summarizer {
   #agentSession: string | null = null;
   #model: string | null = null;
+  #isEmpty = true;
   #text = "";
   #before = "";
   #hasEnded = false;
   #wasAborted = false;
   #trouble: Trouble | null = null;
   #lastNote = "";
+  #resetAt: number | undefined;
   #toolCalls = 0;
   readonly #refused = new Set<string>();
   #usage: Usage | undefined;
   #totals: Usage | undefined;
 
   add(said: Said): void {
+    this.#isEmpty = false;
     switch (said.is) {
       case "session":
         if (said.id !== "") this.#agentSession = said.id;
@@ -67,6 +72,9 @@ export class Summarizer {
       case "note":
         this.#lastNote = said.text;
         return;
+      case "limit":
+        this.#resetAt = said.resetAt;
+        return;
       case "error":
         this.#trouble = said;
         return;
@@ -82,16 +90,23 @@ export class Summarizer {
     }
   }
 
+  /** With what was said of it before. */
+  #whole(trouble: Trouble | null): Trouble | null {
+    if (trouble === null) return null;
+    return { ...trouble, message: trouble.message || this.#lastNote, resetAt: trouble.resetAt ?? this.#resetAt };
+  }
+
   get summary(): Summary {
     const model = this.#model === null ? {} : { model: this.#model };
     const own = (usage: Usage | undefined) => (usage === undefined ? undefined : { ...model, ...usage });
     return {
       agentSession: this.#agentSession,
+      isEmpty: this.#isEmpty,
       model: this.#model,
       text: (this.#text.trim() === "" ? this.#before : this.#text).trim(),
       hasEnded: this.#hasEnded,
       wasAborted: this.#wasAborted,
-      trouble: this.#trouble,
+      trouble: this.#whole(this.#trouble),
       lastNote: this.#lastNote,
       toolCalls: this.#toolCalls,
       refused: [...this.#refused],

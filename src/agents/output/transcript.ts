@@ -10,7 +10,7 @@ const PROGRESS_LENGTH = 120;
 export function render(said: Said): string {
   switch (said.is) {
     case "session":
-      return `— session ${oneLine(said.id, 80)}${said.model === undefined ? "" : `, ${oneLine(said.model, 80)}`}\n`;
+      return begins(said.id, said.model);
     case "text":
       return said.goesOn === true ? said.text : said.text.trim() === "" ? "" : `${said.text.trimEnd()}\n`;
     case "tool":
@@ -29,8 +29,15 @@ export function render(said: Said): string {
       return "— done\n";
     case "usage":
     case "totals":
+    case "limit":
       return "";
   }
+}
+
+function begins(id: string, model: string | undefined): string {
+  const parts = [id === "" ? "" : `session ${oneLine(id, 80)}`, model === undefined ? "" : oneLine(model, 80)];
+  const told = parts.filter((part) => part !== "").join(", ");
+  return told === "" ? "" : `— ${told}\n`;
 }
 
 /** What it does just now; `null` for what is no action. */

@@ -14,7 +14,7 @@ export const codex: Preset = {
     ...(resume === null ? ["-"] : ["resume", resume, "-"]),
   ],
   output: "codex",
-  env: {},
+  env: () => ({}),
   credentials: { files: [".codex/auth.json"], variables: ["OPENAI_API_KEY", "CODEX_API_KEY"] },
 };
 

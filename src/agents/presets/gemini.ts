@@ -16,7 +16,7 @@ export const gemini: Preset = {
   ],
   output: "gemini",
   // One process instead of two: the first does not pass signals on.
-  env: { GEMINI_CLI_NO_RELAUNCH: "true" },
+  env: () => ({ GEMINI_CLI_NO_RELAUNCH: "true" }),
   credentials: {
     files: [".gemini/oauth_creds.json", ".gemini/gemini-credentials.json"],
     variables: ["GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS"],

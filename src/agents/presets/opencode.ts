@@ -8,22 +8,25 @@ export const opencode: Preset = {
     "--format",
     "json",
     ...flag("-m", model),
-    ...PERMISSIONS[permissions],
+    ...(permissions === "full" ? ["--auto"] : []),
     ...flag("-s", resume),
     ...args,
   ],
   output: "opencode",
-  env: { OPENCODE_DISABLE_AUTOUPDATE: "1" },
+  env: (permissions) => ({ OPENCODE_DISABLE_AUTOUPDATE: "1", ...REFUSED[permissions] }),
   credentials: {
     files: [".local/share/opencode/auth.json"],
     variables: ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENCODE_CONFIG_CONTENT"],
   },
 };
 
-/** By itself it edits and runs what it likes inside its folder, and refuses what lies outside; `--auto` allows that too. */
-const PERMISSIONS: Readonly<Record<Permissions, readonly string[]>> = {
-  read: ["--agent", "plan"],
-  edit: [],
-  work: [],
-  full: ["--auto"],
+/**
+ * By itself it edits and runs what it likes inside its folder, and refuses what lies outside; `--auto` allows that too. (Its agent
+ * "plan" still runs commands.)
+ */
+const REFUSED: Readonly<Record<Permissions, Readonly<Record<string, string>>>> = {
+  read: { OPENCODE_PERMISSION: '{"edit":"deny","bash":"deny"}' },
+  edit: { OPENCODE_PERMISSION: '{"bash":"deny"}' },
+  work: {},
+  full: {},
 };

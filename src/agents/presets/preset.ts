@@ -11,7 +11,7 @@ export interface Preset {
   readonly arguments: (choice: PresetChoice) => readonly string[];
   readonly output: OutputFormat;
   /** In its environment, unless the agent's own `env` says otherwise: no updates by itself, no minutes of retries that nobody sees. */
-  readonly env: Readonly<Record<string, string>>;
+  readonly env: (permissions: Permissions) => Readonly<Record<string, string>>;
   /** Where its sign-in usually is: files under the user's home, and variables of its environment. */
   readonly credentials: { readonly files: readonly string[]; readonly variables: readonly string[] };
 }
@@ -22,6 +22,8 @@ export interface PresetChoice {
   readonly permissions: Permissions;
   /** The program's own session to go on with. */
   readonly resume: string | null;
+  /** What a new session of its own is to be called, where the program lets others choose: a UUID. */
+  readonly session: string;
   /** Further arguments of the user's own. */
   readonly args: readonly string[];
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { SessionError } from "../../core/session.ts";
 import type { Clock, Run, RunEnd, RunListener, RunSpec } from "../../dispatcher/ports.ts";
 import { toSessionError } from "../agent-problem.ts";
+import { ownSession } from "../command.ts";
 import { lastAction } from "../output/progress.ts";
 import {
   isThere,
@@ -302,8 +303,9 @@ export class SshRun implements Run {
     this.#phase = "settling";
     const { maxOutputBytes = Number.POSITIVE_INFINITY, output = "text" } = this.#settings ?? {};
     const settings = { maxOutputBytes, output };
-    const now = this.#parts.clock.now();
-    endOfRun({ sessionId: this.id, directory: this.#directory, settings, exit, startError, now }).then(
+    const { clock, spec } = this.#parts;
+    const facts = { agentSession: ownSession(spec), now: clock.now() };
+    endOfRun({ sessionId: this.id, directory: this.#directory, settings, exit, startError, ...facts }).then(
       (end) => this.#end(end),
       (error: unknown) => this.#end(failedRun(toSessionError(error))),
     );

@@ -31,6 +31,7 @@ const CLASS_OF_CODE: Readonly<Record<string, ErrorClass>> = {
   NO_WORKTREE: "bad_config",
   ARGUMENT_TOO_LONG: "bad_config",
   START_FAILED: "crashed",
+  BROKEN_OFF: "crashed",
   EXIT_STATUS: "crashed",
   SIGNAL: "killed",
   STOPPED: "killed",

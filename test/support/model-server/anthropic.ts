@@ -73,7 +73,7 @@ function toolUse(reply: Reply & { kind: "call" }) {
   return { type: "tool_use", id: id("toolu"), name: reply.tool, input: reply.args };
 }
 
-/** As docs.claude.com/en/api/errors lists them, with the texts that people report. */
+/** Modelled on docs.claude.com/en/api/errors and on what people report; not recorded from the provider. */
 function failure(fault: Fault): Failure {
   const [type, message] = reasonOf(fault);
   const headers: Record<string, string> = { "request-id": id("req"), ...retryAfter(fault) };

@@ -22,6 +22,8 @@ export interface Conversation {
   /** The user's side of it, oldest first. */
   readonly said: readonly Said[];
   readonly tools: readonly Tool[];
+  /** A question of the program's own beside the work (is the model going in circles?), to be answered in JSON. */
+  readonly wantsJson?: boolean;
 }
 
 export interface Said {
@@ -58,8 +60,19 @@ export const USAGE = { input: 1200, cached: 200, output: 50, reasoning: 10 } as 
 
 const MARKER = /\[\[([A-Z]+)(?:\s+([\s\S]*?))?\]\]/;
 
+/** What Gemini CLI asks for: after 30 turns whether they lead anywhere, and at times who speaks next. */
+const NOTHING_UNUSUAL = {
+  unproductive_state_analysis: "Every turn does something new.",
+  unproductive_state_confidence: 0,
+  reasoning: "The answer is complete.",
+  next_speaker: "user",
+};
+
 /** `failures` remembers how often each marker has failed. */
 export function behaviour(conversation: Conversation, failures: Map<string, number>): Behaviour {
+  if (conversation.wantsJson === true) {
+    return { kind: "answer", reply: { kind: "text", text: JSON.stringify(NOTHING_UNUSUAL) }, overMs: 0, cut: false };
+  }
   const { said } = conversation;
   const index = said.findLastIndex(({ kind, text }) => kind === "text" && MARKER.test(text));
   const [marker = "", name = "", rest = ""] = MARKER.exec(said[index]?.text ?? "") ?? [];

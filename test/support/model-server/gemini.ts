@@ -23,7 +23,8 @@ function read(body: unknown): Conversation {
     freeform: false,
     schema: fields(tool["parametersJsonSchema"] ?? tool["parameters"]),
   }));
-  return { said, tools };
+  const { responseMimeType } = fields(fields(body)["generationConfig"]);
+  return { said, tools, wantsJson: responseMimeType === "application/json" };
 }
 
 function wantsStream(path: string): boolean {
@@ -59,7 +60,7 @@ function response(modelVersion: string, parts: readonly Fields[], last: boolean)
   };
 }
 
-/** As ai.google.dev/gemini-api/docs/troubleshooting lists them, with the texts that people report. */
+/** Modelled on ai.google.dev/gemini-api/docs/troubleshooting and on what people report; not recorded from the provider. */
 function failure(fault: Fault): Failure {
   const [code, message, details = []] = reasonOf(fault);
   // This provider says in the body when to come back.

@@ -2,7 +2,7 @@
 import type { Fault } from "./behaviour.ts";
 import { type Failure, retryAfter } from "./wire-format.ts";
 
-/** As platform.openai.com/docs/guides/error-codes lists them, with the texts that people report. */
+/** Modelled on platform.openai.com/docs/guides/error-codes and on what people report; not recorded from the provider. */
 export function openaiFailure(fault: Fault, overflow: string, param: string): Failure {
   const headers = { "x-request-id": "req_stub", ...retryAfter(fault) };
   const error = (message: string, type: string, code: string | null, param: string | null = null): Failure => ({

@@ -1,0 +1,3 @@
+import { driveProgram } from "./driver.ts";
+
+await driveProgram("copilot");
