@@ -90,6 +90,7 @@ const DEFAULTS = {
   bestFor: [],
   env: {},
   envPass: [],
+  args: [],
   timeoutMs: PATIENCE_MS,
   killGraceMs: 1000,
   leftovers: "kill",
