@@ -124,6 +124,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
       lockedFiles: session.files,
       lastError: task.lastError,
       goesOn: session.resumes !== undefined,
+      isolation: session.isolation ?? "none",
       callback: wantsCallback(settings, publicUrl()) ? callback : null,
     });
   };
@@ -166,6 +167,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
     directory: registry,
     journal,
     archive,
+    worktrees: registry.worktrees,
     stopNow: (id) => supervisor.stopNow(id),
     now: () => clock.now(),
     random: randomBytes,

@@ -2,6 +2,7 @@
 import type { AgentSettings, Config } from "../config/schema.ts";
 import type { Clock, RunListener, RunSpec } from "../dispatcher/ports.ts";
 import { AgentProblem } from "./agent-problem.ts";
+import type { Worktrees } from "./worktree/worktrees.ts";
 
 export interface AdapterContext {
   readonly clock: Clock;
@@ -9,6 +10,7 @@ export interface AdapterContext {
   readonly config: () => Config;
   /** The daemon's own environment. */
   readonly environment: NodeJS.ProcessEnv;
+  readonly worktrees: Worktrees;
   /** What was found out about an agent on the way; `null` = it works. */
   readonly report: (agent: string, reason: string | null) => void;
 }

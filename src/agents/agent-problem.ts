@@ -7,6 +7,8 @@ export type AgentProblemCode =
   /** The task's workspace is not one where agents may work. */
   | "BAD_WORKSPACE"
   | "WORKSPACE_NOT_FOUND"
+  /** The task is to have a git worktree of its own, and cannot. */
+  | "NO_WORKTREE"
   | "ARGUMENT_TOO_LONG"
   | "NOT_INSTALLED"
   | "START_FAILED"

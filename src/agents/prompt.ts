@@ -1,6 +1,7 @@
 /** The prompt: everything that an agent is told of a task (API.md 7). */
-import type { SessionError } from "../core/session.ts";
+import type { Isolation, SessionError } from "../core/session.ts";
 import type { Comment, Task } from "../core/task.ts";
+import { branchOf } from "./worktree/names.ts";
 
 export interface PromptParts {
   readonly task: Pick<Task, "id" | "title" | "description" | "workspace" | "comments">;
@@ -12,6 +13,8 @@ export interface PromptParts {
   readonly lastError: SessionError | null;
   /** The agent goes on in a session of its own that knows the task already. */
   readonly goesOn: boolean;
+  /** Absent = none. */
+  readonly isolation?: Isolation | undefined;
   /** `null`: the agent's output and exit tell all. */
   readonly callback: CallbackParts | null;
 }
@@ -48,9 +51,15 @@ export function buildPrompt(parts: PromptParts): string {
   return `${sections.filter((section) => section !== "").join("\n\n")}\n`.replaceAll("\0", "\uFFFD");
 }
 
-function place({ task, lockedFiles }: PromptParts): string {
+function place({ task, lockedFiles, isolation = "none" }: PromptParts): string {
   const lines: string[] = [];
-  if (task.workspace !== null) lines.push(`Workspace: ${oneLine(task.workspace)}`);
+  if (isolation === "worktree") {
+    lines.push(
+      `You work in a git worktree of your own, on the branch ${branchOf(task.id)}: it is the current directory. Commit on that branch what you`,
+      "want to be kept. Do not switch to another branch, do not merge or push, and leave the repository's other checkouts alone: a person",
+      "looks at the branch and merges it.",
+    );
+  } else if (task.workspace !== null) lines.push(`Workspace: ${oneLine(task.workspace)}`);
   if (lockedFiles.length > 0) {
     lines.push("Locked for you, so that nobody else changes them meanwhile (stay within them):");
     lines.push(...lockedFiles.map((path) => `- ${oneLine(path)}`));

@@ -1,5 +1,6 @@
 /** The registry: agent name → what the rules need to know of it, whether it can be reached, and the adapter that reaches it. */
 import { NOT_DISPATCHABLE_AGENTS } from "../config/defaults.ts";
+import { canIsolate } from "../config/isolation.ts";
 import type { AgentSettings, Config } from "../config/schema.ts";
 import type { Agent, Unavailability } from "../core/agent.ts";
 import type { Method } from "../core/session.ts";
@@ -12,6 +13,8 @@ import { outputOf } from "./known-program.ts";
 import { findMissing } from "./local/check.ts";
 import { createSpawnAdapter } from "./spawn.ts";
 import { createSshAdapter, findMissingKey } from "./ssh.ts";
+import { refusingIsolation } from "./worktree/refusing.ts";
+import { createWorktrees, type Worktrees } from "./worktree/worktrees.ts";
 
 export interface RegistryOptions {
   readonly config: Config;
@@ -37,6 +40,8 @@ export interface Registry {
   adapterOf(method: Method): AgentAdapter | null;
   /** For other programs in the workspace of such a session. */
   workspaceAdapter(method: Method): AgentAdapter;
+  /** Those that sessions on this machine work in. */
+  readonly worktrees: Worktrees;
   reload(config: Config): void;
   /** Lets go of connections; runs stay. */
   close(): Promise<void>;
@@ -54,11 +59,12 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
   let byName = agentsOf(config);
   let version = 0;
   const found = new Map<string, Unavailability>();
-  const context: AdapterContext = { clock, config: () => config, environment, report: note };
+  const worktrees = createWorktrees(() => config, environment);
+  const context: AdapterContext = { clock, config: () => config, environment, worktrees, report: note };
   const adapters = {
     cli: createCliAdapter(context),
     spawn: createSpawnAdapter(context),
-    ssh: createSshAdapter(context),
+    ssh: refusingIsolation(createSshAdapter(context)),
   };
   let cancelRecheck: (() => void) | null = null;
   let isClosed = false;
@@ -69,6 +75,7 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
     agent: (name) => byName.get(name),
     byName: () => byName,
     unavailability: (name) => found.get(name) ?? null,
+    worktrees,
     get version() {
       return version;
     },
@@ -157,6 +164,7 @@ const NEVER_DISPATCHED = {
   exitGraceMs: 0,
   account: null,
   isolation: "none",
+  canIsolate: false,
   resume: false,
 } as const;
 
@@ -177,6 +185,7 @@ function toAgent(name: string, settings: AgentSettings): Agent {
     exitGraceMs: settings.exitGraceMs,
     account: settings.account ?? null,
     isolation: settings.isolation,
+    canIsolate: canIsolate(settings),
     resume: settings.resume && settings.preset !== undefined && settings.command === undefined,
   };
 }

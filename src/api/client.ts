@@ -13,6 +13,7 @@ import type {
 import type { LockList, Session, SessionList, SessionQuery, TaskWithHistory } from "./session.ts";
 import { readEvents } from "./sse-reader.ts";
 import type { Comment, NewComment, NewTask, Task, TaskList, TaskPatch, TaskQuery } from "./task.ts";
+import type { TaskDiff } from "./worktree.ts";
 
 /** The words of the wire that a caller chooses from. */
 export { ACTIVE_STATUSES, ENDED_STATUSES, type SessionStatus } from "../core/session.ts";
@@ -72,6 +73,13 @@ export interface LogPart {
   readonly nextOffset: number;
 }
 
+/** A diff as text, whose bytes are those of the files. */
+export interface TaskDiffText {
+  readonly patch: Uint8Array;
+  /** There is more than that. */
+  readonly isTruncated: boolean;
+}
+
 export type LogFormat = "raw" | "readable";
 
 export type LogStream = "stdout" | "stderr";
@@ -105,6 +113,12 @@ export function createClient(options: ClientOptions) {
     changeTask: (id: string, body: TaskPatch) => call<Task>("PATCH", of("tasks", id), { body }),
     removeTask: (id: string) => call<void>("DELETE", of("tasks", id)),
     comment: (id: string, body: NewComment) => call<Comment>("POST", of("tasks", id, "/comments"), { body }),
+
+    taskDiff: (id: string) => call<TaskDiff>("GET", of("tasks", id, "/diff")),
+    /** The same as the text that `git apply` takes. */
+    taskPatch: (id: string): Promise<TaskDiffText> => callPatch(options, of("tasks", id, "/diff")),
+    removeWorktree: (id: string, query: { readonly force: boolean }) =>
+      call<void>("DELETE", of("tasks", id, "/worktree"), { query }),
 
     sessions: (query: SessionQuery) => call<Static<typeof SessionList>>("GET", "/api/sessions", { query }),
     session: (id: string) => call<Session>("GET", of("sessions", id)),
@@ -187,6 +201,19 @@ async function callLog(options: ClientOptions, path: string, query: Query): Prom
   );
   if (!response.ok) throw refusal(options, response, await response.text());
   return { body: bytesOf(options, response), nextOffset: Number(response.headers.get("x-next-offset") ?? 0) };
+}
+
+async function callPatch(options: ClientOptions, path: string): Promise<TaskDiffText> {
+  const { response, bytes } = await repeatOnce("GET", options, async () => {
+    const response = await fetch(urlOf(options, path, { format: "patch" }), {
+      headers: headersOf(options),
+      redirect: "manual",
+      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
+    });
+    return { response, bytes: new Uint8Array(await response.arrayBuffer()) };
+  });
+  if (!response.ok) throw refusal(options, response, new TextDecoder().decode(bytes));
+  return { patch: bytes, isTruncated: response.headers.get("x-truncated") === "true" };
 }
 
 async function* followLog(options: ClientOptions, path: string, query: Query): AsyncGenerator<LogNews> {

@@ -4,6 +4,7 @@ import { ERROR_CLASSES } from "../core/policy/error-class.ts";
 import { ACTIVE_STATUSES, ENDED_STATUSES, ISOLATIONS, METHODS } from "../core/session.ts";
 import { closed, Id, Name, NextCursor, Nullable, OneOf, Page, Time } from "./common.ts";
 import { Comment, Task } from "./task.ts";
+import { Worktree } from "./worktree.ts";
 
 export const SESSION_STATUSES = [...ACTIVE_STATUSES, ...ENDED_STATUSES] as const;
 
@@ -53,6 +54,7 @@ export const Session = Type.Object({
     Type.Array(Type.String(), { description: "verifiers that must pass before it counts as done" }),
   ),
   isolation: Type.Optional(OneOf(ISOLATIONS)),
+  worktree: Type.Optional(Worktree),
   resumes: Type.Optional(Type.String({ description: "the agent's own session that it goes on with" })),
   agentSession: Type.Optional(Type.String({ description: "what its program calls its own session" })),
   cost: Type.Optional(

@@ -89,6 +89,7 @@ export function sessionView(session: Session, { locks, sign }: SessionSurroundin
     ...(session.usage === undefined ? {} : { usage: session.usage }),
     ...(session.verify === undefined ? {} : { verify: [...session.verify] }),
     ...(session.isolation === undefined ? {} : { isolation: session.isolation }),
+    ...(session.run?.worktree === undefined ? {} : { worktree: session.run.worktree }),
     ...(session.resumes === undefined ? {} : { resumes: session.resumes.id }),
     ...(ended?.agentSession === undefined ? {} : { agentSession: ended.agentSession.id }),
     ...(ended === undefined ? {} : { cost: ended.cost }),

@@ -48,6 +48,8 @@ function facts(terminal: Terminal, task: TaskWithHistory): string {
     ["project", task.project],
     ["labels", task.labels.join(", ")],
     ["workspace", task.workspace],
+    ["isolation", task.isolation],
+    ["worktree", worktreeOf(task)],
     ["files", task.files.join(" ")],
     ["depends on", task.dependsOn.join(" ")],
     ["estimate", task.estimate],
@@ -62,6 +64,12 @@ function facts(terminal: Terminal, task: TaskWithHistory): string {
     .filter(([, value]) => value !== null && value !== undefined && value !== "")
     .map(([name, value]) => `  ${terminal.paint("dim", name.padEnd(10))}  ${oneLine(String(value))}`)
     .join("\n");
+}
+
+/** Where its newest session worked. */
+function worktreeOf({ sessions }: TaskWithHistory): string | null {
+  const worktree = sessions.findLast((session) => session.worktree !== undefined)?.worktree;
+  return worktree === undefined ? null : `${worktree.path} (branch ${worktree.branch})`;
 }
 
 function attempts({ attempts, maxAttempts, retryAt }: TaskWithHistory): string | null {

@@ -7,6 +7,7 @@ import { EXIT, Failure } from "./failure.ts";
 import { addTaskAdd } from "./task-add.ts";
 import { addTaskList } from "./task-list.ts";
 import { addTaskShow } from "./task-show.ts";
+import { addTaskWorktree } from "./task-worktree.ts";
 
 export function addTasks(context: Context): void {
   const task = context.program
@@ -22,6 +23,7 @@ export function addTasks(context: Context): void {
   addComment(context, task);
   addRelease(context, task);
   addRemove(context, task);
+  addTaskWorktree(context, task);
 }
 
 function addMove(context: Context, task: Command): void {

@@ -2,6 +2,7 @@
 import type { ConfigProblem } from "./config-error.ts";
 import { showKey } from "./config-error.ts";
 import { isWildcardHost } from "./exposure.ts";
+import { canIsolate } from "./isolation.ts";
 import type { AgentSettings, Settings } from "./schema.ts";
 
 export interface CrossChecked {
@@ -66,6 +67,15 @@ function checkStart(name: string, agent: AgentSettings): ConfigProblem[] {
   }
   if (agent.adapter !== "spawn" && agent.via !== undefined) {
     problems.push({ path: `${path}.via`, found: `"${agent.via}"`, wanted: `no such key: only "spawn" agents have it` });
+  }
+  if (agent.isolation === "worktree" && !canIsolate(agent)) {
+    const how = agent.via === undefined ? agent.adapter : `${agent.adapter} via ${agent.via}`;
+    problems.push({
+      path: `${path}.isolation`,
+      found: `"worktree" of an agent that is reached by ${how}`,
+      wanted:
+        '"none": worktrees are made for programs that are started on this machine ("cli", or "spawn" via process)',
+    });
   }
   return problems;
 }

@@ -28,6 +28,8 @@ export interface Agent {
   readonly claimTimeoutMs: number;
   readonly exitGraceMs: number;
   readonly isolation: Isolation;
+  /** A worktree can be made for its program before that is started. */
+  readonly canIsolate: boolean;
   /** An attempt after an interruption goes on in the agent's own session. */
   readonly resume: boolean;
   readonly account: string | null;

@@ -340,7 +340,8 @@ class Draft {
   /** The agent that the task goes to, and what stands against that: the same for all tasks alike, until one is started. */
   #place(task: Task): Placement {
     const skills = task.assignee === AUTO_ASSIGNEE ? task.labels.filter((label) => this.#skills.has(label)) : [];
-    const key = skills.length === 0 ? task.assignee : JSON.stringify([task.assignee, ...skills]);
+    const isolated = task.isolation === "worktree";
+    const key = skills.length === 0 && !isolated ? task.assignee : JSON.stringify([task.assignee, isolated, ...skills]);
     const known = this.#placements.get(key);
     if (known !== undefined) return known;
     const placement = this.#findPlace(task);
@@ -358,11 +359,16 @@ class Draft {
       if (agent === undefined || agent.method === null) {
         return { agent: null, reasons: [{ code: "UNKNOWN_AGENT", message: `no agent is called ${task.assignee}` }] };
       }
-      return { agent, reasons: this.#agentReasons(agent) };
+      const against = isIsolatable(task, agent) ? [] : [NO_ISOLATION];
+      return { agent, reasons: [...this.#agentReasons(agent), ...against] };
     }
-    const able = candidates(task, this.#agents);
-    if (able.length === 0)
+    const isolating = this.#agents.filter((agent) => isIsolatable(task, agent));
+    const able = candidates(task, isolating);
+    if (able.length === 0) {
+      if (isolating.length < this.#agents.length && candidates(task, this.#agents).length > 0)
+        return { agent: null, reasons: [NO_ISOLATION] };
       return { agent: null, reasons: [{ code: "UNKNOWN_AGENT", message: "no agent is configured" }] };
+    }
     const attended = able.filter((agent) => !this.#isLeftToHeartbeat(agent));
     const against: Reason[] = [];
     // Where only a heartbeat can start any of them, the task is left to it.
@@ -437,6 +443,17 @@ class Draft {
     this.#validUntil = Math.min(this.#validUntil, at);
   }
 }
+
+/** An agent's own `isolation` is checked with the config; a task may ask for what its agent cannot have. */
+function isIsolatable(task: Task, agent: Agent): boolean {
+  return task.isolation !== "worktree" || agent.canIsolate;
+}
+
+const NO_ISOLATION: Reason = {
+  code: "NO_ISOLATION",
+  message:
+    'no worktree can be made for this agent, whose program is not started on this machine: set the task\'s isolation to none, or give it to a "cli" agent',
+};
 
 /** A spawn that nobody claims is handed out so often, then fails. */
 export const HANDOUTS_MAX = 3;

@@ -4,7 +4,7 @@ import { AUTO_ASSIGNEE, type Task } from "./task.ts";
 
 /**
  * `plain` tasks wait for nothing but their agent, so one look at the agent answers for all of them;
- * `conditional` ones (held, to be retried later, with dependencies or files, or for any agent) have to be looked at one by one.
+ * `conditional` ones (held, to be retried later, with dependencies or files, for any agent, or one that must be isolated) have to be looked at one by one.
  */
 export interface Queue {
   readonly plain: Task[];
@@ -19,7 +19,8 @@ export function isConditional(task: Task): boolean {
     task.hold !== null ||
     task.retryAt !== null ||
     task.dependsOn.length > 0 ||
-    task.files.length > 0
+    task.files.length > 0 ||
+    task.isolation === "worktree"
   );
 }
 

@@ -67,6 +67,14 @@ export interface Outcome {
   readonly error?: SessionError | undefined;
 }
 
+/** The git worktree that a task's sessions work in. */
+export interface Worktree {
+  readonly path: string;
+  readonly branch: string;
+  /** The commit that it began with. */
+  readonly base: string;
+}
+
 /** What the operating system has of a session, once its program runs. */
 export interface RunFacts {
   readonly host: string;
@@ -74,6 +82,8 @@ export interface RunFacts {
   /** The start time as the host gives it and its boot: a pid alone is never proof. */
   readonly pidStart?: string | undefined;
   readonly bootId?: string | undefined;
+  /** Where it works, if not in the workspace itself. */
+  readonly worktree?: Worktree | undefined;
 }
 
 /** How a run's program ended. */

@@ -79,6 +79,7 @@ export interface RunSpec {
   readonly deadlineAt: number;
   /** It is written down that its program began: should nothing be found of it, it is lost, and not made again. */
   readonly hasBegun?: boolean | undefined;
+  /** `worktree`: in the task's own git worktree, which is made where there is none yet. */
   readonly isolation?: Isolation | undefined;
   /** The agent's own session that its program is to go on with. */
   readonly resumes?: Resumption | undefined;
@@ -104,7 +105,10 @@ export interface RunEnd {
   readonly warnings?: readonly Warning[] | undefined;
 }
 
-/** What a run tells while it lives. Called in this order: `started` at most once, `sign` any number of times, `ended` exactly once. */
+/**
+ * What a run tells while it lives. Called in this order: `started` at most once, `sign` any number of times, `ended` exactly once. A
+ * `sign` before `started` says that what the run needs is still being made.
+ */
 export interface RunListener {
   started(facts: RunFacts): void;
   /** Output arrived or the run was seen alive: renews the lease. `progress`: its last action in a few words, where the output tells. */
@@ -133,6 +137,53 @@ export interface VerifierListener {
   /** The name of the verifier that runs now. */
   began(name: string): void;
   ended(verification: Verification): void;
+}
+
+/** The git worktrees in which tasks were worked at, for whoever reviews that work. */
+export interface TaskWorktrees {
+  /**
+   * What the worktree holds that its beginning did not, committed or not; `null` where the task has none. `bytesMax`: of the diff's text.
+   * Changes nothing. Rejects where git cannot read it.
+   */
+  diff(taskId: string, bytesMax: number): Promise<TaskDiff | null>;
+  /** Removes it with its branch, and nothing that was not made for the task. Rejects where git fails; then it can be called again. */
+  remove(taskId: string, options: WorktreeRemoveOptions): Promise<WorktreeRemoval>;
+}
+
+export interface WorktreeRemoveOptions {
+  /** Also what would be lost. */
+  readonly force: boolean;
+  /** Asked again right before something is removed: no session of the task is active. */
+  readonly isFree: () => boolean;
+}
+
+/** `none`: there is no worktree; all others but `removed`: why it is still there. `not_ours`: something else is in its place by now. */
+export type WorktreeRemoval = "removed" | "none" | "busy" | "uncommitted" | "unmerged" | "locked" | "not_ours";
+
+export interface ChangedFile {
+  readonly path: string;
+  readonly status: "added" | "modified" | "deleted" | "renamed";
+  /** What a renamed file was called. */
+  readonly from?: string;
+  /** Lines; `null` where it has none: a binary, or one that is too large to be read. */
+  readonly additions: number | null;
+  readonly deletions: number | null;
+}
+
+export interface TaskDiff {
+  readonly taskId: string;
+  readonly branch: string;
+  /** The commit that it is compared with: where the worktree began. */
+  readonly base: string;
+  /** The commit that the worktree has checked out. */
+  readonly head: string;
+  /** Absent where the worktree is not there any more: then it is the branch's commits. */
+  readonly path?: string;
+  readonly files: readonly ChangedFile[];
+  /** As `git diff` has it, and its bytes as they are in the files. */
+  readonly diff: Buffer;
+  /** There is more than is shown. */
+  readonly truncated: boolean;
 }
 
 /** One thing that was looked at for an agent. */

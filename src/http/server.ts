@@ -24,6 +24,7 @@ import { SignIns, signInRoutes } from "./sign-in.ts";
 import { Streams } from "./sse.ts";
 import { taskRoutes } from "./tasks.ts";
 import { compileValidator, refuseBody } from "./validation.ts";
+import { worktreeRoutes } from "./worktrees.ts";
 
 export type App = FastifyInstance<
   RawServerDefault,
@@ -80,6 +81,7 @@ export async function buildServer(services: Services): Promise<App> {
   const answers = new Answers(services);
   orchestrateRoutes(app, services, answers);
   taskRoutes(app, services, answers);
+  worktreeRoutes(app, services);
   sessionRoutes(app, services, answers, streams);
   lockRoutes(app, services, answers);
   agentRoutes(app, services, answers);

@@ -6,7 +6,7 @@ import type { ActiveSession, EndedSession } from "../core/session.ts";
 import type { State } from "../core/state.ts";
 import type { Task } from "../core/task.ts";
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
-import type { Archive, Finding, Journal } from "../dispatcher/ports.ts";
+import type { Archive, Finding, Journal, TaskWorktrees } from "../dispatcher/ports.ts";
 import type { Signs } from "../dispatcher/signs.ts";
 
 export interface ArchiveReader extends Archive {
@@ -60,6 +60,7 @@ export interface Services {
   readonly directory: AgentDirectory;
   readonly journal: Journal;
   readonly archive: ArchiveReader;
+  readonly worktrees: TaskWorktrees;
   /** Ends the run of a session that is stopping already. */
   readonly stopNow: (sessionId: string) => void;
   /** Looks whether something can be started without a heartbeat. */

@@ -49,12 +49,15 @@ export function naivePlan(state: State, world: Circumstances, options: PlanOptio
   const place = (task: Task): { agent: Agent | null; codes: readonly string[] } => {
     if (humans.has(task.assignee)) return { agent: null, codes: ["HUMAN_ASSIGNEE"] };
     const able = [...agents.values()].filter((agent) => agent.method !== null);
+    const isolates = (agent: Agent) => task.isolation !== "worktree" || agent.canIsolate;
     if (task.assignee !== "auto") {
       const agent = able.find(({ name }) => name === task.assignee);
-      return agent === undefined ? { agent: null, codes: ["UNKNOWN_AGENT"] } : { agent, codes: against(agent) };
+      if (agent === undefined) return { agent: null, codes: ["UNKNOWN_AGENT"] };
+      return { agent, codes: [...against(agent), ...(isolates(agent) ? [] : ["NO_ISOLATION"])] };
     }
-    const best = able.filter((agent) => agent.bestFor.some((skill) => task.labels.includes(skill)));
-    const ranked = (best.length > 0 ? best : able).sort(
+    if (able.length > 0 && !able.some(isolates)) return { agent: null, codes: ["NO_ISOLATION"] };
+    const best = able.filter((agent) => isolates(agent) && agent.bestFor.some((skill) => task.labels.includes(skill)));
+    const ranked = (best.length > 0 ? best : able.filter(isolates)).sort(
       (a, b) => a.costMultiplier - b.costMultiplier || (a.name < b.name ? -1 : 1),
     );
     const startable = ranked.filter((agent) => !options.unattended || agent.method !== "sessions_spawn");

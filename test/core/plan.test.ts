@@ -140,6 +140,12 @@ t.test("each reason has its code, its facts and the time when it ends, where tha
       before: (world) => world.must(cancelSession(start(world, "t"), "Diego")),
       message: /cancelled by Diego/,
     },
+    { code: "NO_ISOLATION", fields: { isolation: "worktree", assignee: "gemini" }, message: /no worktree can be made/ },
+    {
+      code: "NO_ISOLATION",
+      fields: { isolation: "worktree", assignee: "auto" },
+      settings: { agents: new Map(AGENTS.filter(({ canIsolate }) => !canIsolate).map((one) => [one.name, one])) },
+    },
     { code: "HELD", fields: { hold: { code: "MANUAL", message: "wait" } }, message: /wait/ },
     { code: "DEPENDENCY", fields: { dependsOn: ["x"] }, facts: { heldBy: ["x"] }, message: /x \(does not exist\)/ },
     {

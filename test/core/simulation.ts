@@ -58,6 +58,7 @@ function fields(ids: number) {
     maxAttempts: fc.constantFrom(null, null, 1, 2),
     labels: fc.constantFrom([], ["coding"], ["research"]),
     verify: fc.constantFrom([], [], ["tests"]),
+    isolation: fc.constantFrom(null, null, null, "none" as const, "worktree" as const),
   };
 }
 

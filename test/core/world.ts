@@ -63,6 +63,7 @@ export function anAgent(fields: Partial<Agent> & Pick<Agent, "name">): Agent {
     exitGraceMs: 10 * SECOND,
     account: null,
     isolation: "none",
+    canIsolate: (fields.method ?? "cli") === "cli",
     resume: false,
     ...fields,
   };

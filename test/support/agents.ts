@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AdapterContext } from "../../src/agents/adapter-context.ts";
 import { problemOf } from "../../src/agents/findings.ts";
+import { createWorktrees } from "../../src/agents/worktree/worktrees.ts";
 import type { AgentSettings, Config } from "../../src/config/schema.ts";
 import type { RunFacts } from "../../src/core/session.ts";
 import { realClock } from "../../src/dispatcher/clock.ts";
@@ -17,6 +18,8 @@ export interface TestAgents {
   readonly dataDirectory: string;
   /** Workspaces of tasks lie here. */
   readonly workspaces: string;
+  /** Worktrees of isolated tasks are made here. */
+  readonly worktreeRoot: string;
   /** What adapters told of agents, newest last. */
   readonly reports: { readonly agent: string; readonly reason: string | null }[];
   /** An agent of a new name with this command; `null` leaves it without one. */
@@ -43,23 +46,27 @@ export function testAgents(
   for (const directory of [dataDirectory, workspaces]) mkdirSync(directory, { mode: 0o700 });
 
   const agents: Record<string, AgentSettings> = {};
-  const config = { dataDirectory, workspaceRoots: [workspaces], agents } as unknown as Config;
+  const worktreeRoot = join(root, "worktrees");
+  const config = { dataDirectory, workspaceRoots: [workspaces], worktreeRoot, agents } as unknown as Config;
+  const environment = {
+    ...process.env,
+    JARVIS_TOKEN: "operator",
+    SECRET_OF_THE_DAEMON: "secret",
+    SSH_AUTH_SOCK: undefined,
+  };
   const reports: { agent: string; reason: string | null }[] = [];
   let names = 0;
   return {
     context: {
       clock: realClock,
       config: () => config,
-      environment: {
-        ...process.env,
-        JARVIS_TOKEN: "operator",
-        SECRET_OF_THE_DAEMON: "secret",
-        SSH_AUTH_SOCK: undefined,
-      },
+      environment,
+      worktrees: createWorktrees(() => config, environment),
       report: (agent, reason) => reports.push({ agent, reason }),
     },
     dataDirectory,
     workspaces,
+    worktreeRoot,
     reports,
     agent(command, changes = {}) {
       names += 1;

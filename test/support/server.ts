@@ -23,6 +23,7 @@ export interface TestServerOptions {
   readonly workspaceRoots?: string[];
   readonly runsDirectory?: string;
   readonly spawnPrompt?: Services["spawnPrompt"];
+  readonly worktrees?: Services["worktrees"];
   /** What a server before left: this one is the same daemon after a restart. */
   readonly restartOf?: {
     readonly journal: MemoryJournal;
@@ -48,6 +49,7 @@ export function testAgent(name: string, changes: Partial<Agent> = {}): Agent {
     exitGraceMs: 1000,
     account: null,
     isolation: "none",
+    canIsolate: changes.method === "cli",
     resume: false,
     ...changes,
   };
@@ -157,6 +159,7 @@ export async function testServer(options: TestServerOptions = {}) {
     },
     journal,
     archive,
+    worktrees: options.worktrees ?? { diff: async () => null, remove: async () => "none" },
     stopNow: (id) => knobs.stopped.push(id),
     now: () => knobs.now,
     random: (bytes) => randomBytes(bytes),

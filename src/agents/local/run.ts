@@ -392,6 +392,15 @@ export class LocalRun implements Run {
   }
 }
 
+/** True where there is a run already that is only to be followed: one that is planned again would be none. */
+export function wasMade(directory: string): boolean {
+  const seal = readSeal(directory);
+  if (seal !== null && (seal.wrapper !== null || seal.program !== null)) return true;
+  if (seal?.boot !== undefined && seal.boot !== bootId()) return true;
+  const { begun, exit } = readRunRecord(directory);
+  return begun || exit !== null;
+}
+
 /** False where it threw. */
 function attempt(action: () => void): boolean {
   try {

@@ -47,6 +47,7 @@ function realPathIfThere(root: string): string[] {
   }
 }
 
-function isWithin(path: string, root: string): boolean {
+/** True for a path that is `root` or lies in it; both real. */
+export function isWithin(path: string, root: string): boolean {
   return path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
 }

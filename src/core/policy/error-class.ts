@@ -28,6 +28,7 @@ const CLASS_OF_CODE: Readonly<Record<string, ErrorClass>> = {
   HOST_KEY_CHANGED: "bad_config",
   BAD_WORKSPACE: "bad_config",
   WORKSPACE_NOT_FOUND: "bad_config",
+  NO_WORKTREE: "bad_config",
   ARGUMENT_TOO_LONG: "bad_config",
   START_FAILED: "crashed",
   BROKEN_OFF: "crashed",
