@@ -44,10 +44,12 @@ function checkName(name: string, settings: Settings): ConfigProblem[] {
 function checkStart(name: string, agent: AgentSettings): ConfigProblem[] {
   const path = `agents${showKey(name)}`;
   const problems: ConfigProblem[] = [];
-  const handedOut = agent.adapter === "spawn" && agent.via === "heartbeat";
-  if (!handedOut && agent.command === undefined && agent.preset === undefined) {
+  const atGateway = agent.adapter === "spawn" && (agent.via === "heartbeat" || agent.via === "openclaw");
+  if (!atGateway && agent.command === undefined && agent.preset === undefined) {
     const wanted =
-      agent.adapter === "spawn" ? '"via": "heartbeat", a "command" or a "preset"' : 'a "command" or a "preset"';
+      agent.adapter === "spawn"
+        ? '"via": "heartbeat" or "openclaw", a "command" or a "preset"'
+        : 'a "command" or a "preset"';
     problems.push({ path, found: "nothing that starts it", wanted });
   }
   if (agent.adapter === "ssh" && agent.ssh === undefined) {
@@ -60,18 +62,19 @@ function checkStart(name: string, agent: AgentSettings): ConfigProblem[] {
 }
 
 function warnUnused(name: string, agent: AgentSettings): string[] {
-  const handedOut = agent.via === "heartbeat";
+  const atGateway = agent.via === "heartbeat" || agent.via === "openclaw";
   const unused = [
     agent.adapter !== "ssh" && agent.ssh !== undefined ? "ssh" : null,
-    handedOut && agent.command !== undefined ? "command" : null,
-    handedOut && agent.preset !== undefined ? "preset" : null,
-    !handedOut && agent.agentId !== undefined ? "agentId" : null,
+    agent.via !== "openclaw" && agent.openclaw !== undefined ? "openclaw" : null,
+    atGateway && agent.command !== undefined ? "command" : null,
+    atGateway && agent.preset !== undefined ? "preset" : null,
+    !atGateway && agent.agentId !== undefined ? "agentId" : null,
   ];
   return unused
     .filter((key) => key !== null)
     .map(
       (key) =>
-        `agents${showKey(name)}.${key} is not used: the agent is reached by ${agent.adapter}${handedOut ? " via heartbeat" : ""}`,
+        `agents${showKey(name)}.${key} is not used: the agent is reached by ${agent.adapter}${atGateway ? ` via ${agent.via}` : ""}`,
     );
 }
 
