@@ -24,8 +24,8 @@ export const ChildRecord = Type.Object({
 });
 export type ChildRecord = Readonly<Static<typeof ChildRecord>>;
 
-/** `null`: no gateway was ever to start it. Throws where the record cannot be read: asking again might start it twice. */
-export function readChildRecord(directory: string): ChildRecord | null {
+/** `null`: no gateway was ever to start it. `damaged`: one was, and may have done so. */
+export function readChildRecord(directory: string): ChildRecord | null | "damaged" {
   let text: string;
   try {
     text = readFileSync(recordFile(directory), "utf8");
@@ -33,9 +33,12 @@ export function readChildRecord(directory: string): ChildRecord | null {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
     throw error;
   }
-  const record: unknown = JSON.parse(text);
-  if (!Value.Check(ChildRecord, record)) throw new Error(`${recordFile(directory)} is damaged`);
-  return record;
+  try {
+    const record: unknown = JSON.parse(text);
+    return Value.Check(ChildRecord, record) ? record : "damaged";
+  } catch {
+    return "damaged";
+  }
 }
 
 export function hasChildRecord(directory: string): boolean {

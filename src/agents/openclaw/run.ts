@@ -87,6 +87,8 @@ export class OpenClawRun implements Run {
   /** `unknown`: the gateway has to be asked whether there is a child. */
   #phase: "unknown" | "followed" | "done" = "unknown";
   #record: ChildRecord | null = null;
+  /** What was written down is gone: its child is looked for at the gateway of now, and it is not started again. */
+  #isGuess = false;
   #transcript: Transcript | null = null;
   #toldStarted = false;
   #stopReason: StopReason | null = null;
@@ -106,24 +108,27 @@ export class OpenClawRun implements Run {
   begin(): OpenClawSettings | null {
     if (this.#phase === "done") return null;
     try {
-      this.#record = readChildRecord(this.#directory);
-      if (this.#record === null) {
-        if (this.#parts.spec.hasBegun === true)
-          throw new Lost("what this daemon knew of it is gone from the data directory");
-        if (this.#isLate) {
-          this.#end(lateRun());
-          return null;
-        }
-        this.#keep({ version: 1, ...this.#parts.settings(), asks: 0, askedAt: 0, childKey: null });
+      const { spec, clock, settings } = this.#parts;
+      const found = readChildRecord(this.#directory);
+      if (found === "damaged" || (found === null && spec.hasBegun === true)) {
+        this.#isGuess = true;
+        this.#record = { version: 1, ...settings(), asks: 1, askedAt: clock.now(), childKey: null };
+      } else if (found === null && this.#isLate) {
+        this.#end(lateRun());
+        return null;
+      } else if (found === null) {
+        this.#keep({ version: 1, ...settings(), asks: 0, askedAt: 0, childKey: null });
+      } else {
+        this.#record = found;
       }
-      const now = this.#parts.clock.now();
+      const now = clock.now();
       // The clock was set back.
       if (this.#known.askedAt > now) this.#keep({ ...this.#known, askedAt: now });
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
       this.#transcript = new Transcript(this.#directory, this.#secret);
       return this.#known.target;
     } catch (error) {
-      this.#end(error instanceof Lost ? lostRun("RUN_LOST", error.message) : failedRun(toSessionError(error)));
+      this.#end(failedRun(toSessionError(error)));
       return null;
     }
   }
@@ -191,6 +196,11 @@ export class OpenClawRun implements Run {
     }
     if (childKey !== null) return this.#onAbsent();
     if (asks > 0 && this.#parts.clock.now() - askedAt < this.#parts.pace.settleMs) return;
+    if (this.#isGuess) {
+      const message =
+        "what this daemon knew of it is gone from the data directory, and the gateway has no child of its label";
+      return this.#end(lostRun("RUN_LOST", message));
+    }
     if (this.#stopReason !== null) return this.#end(failedRun(STOPPED));
     if (this.#isLate) return this.#end(lateRun());
     if (asks >= ASKS_MAX) {
@@ -348,9 +358,6 @@ export class OpenClawRun implements Run {
     this.#parts.listener.ended(end);
   }
 }
-
-/** What can never be told of a run. */
-class Lost extends Error {}
 
 const STOPPED: SessionError = { code: "STOPPED", message: "it was stopped before it began" };
 
