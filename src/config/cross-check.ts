@@ -17,7 +17,10 @@ export function crossCheck(settings: Settings): CrossChecked {
       ...checkHumans(settings),
       ...agents.flatMap(([name, agent]) => [...checkName(name, settings), ...checkStart(name, agent)]),
     ],
-    warnings: [...agents.flatMap(([name, agent]) => warnUnused(name, agent)), ...warnSettings(settings)],
+    warnings: [
+      ...agents.flatMap(([name, agent]) => [...warnUnused(name, agent), ...warnUnencrypted(name, agent)]),
+      ...warnSettings(settings),
+    ],
   };
 }
 
@@ -78,8 +81,20 @@ function warnUnused(name: string, agent: AgentSettings): string[] {
     );
 }
 
+/** The token of a gateway is its operator's. */
+function warnUnencrypted(name: string, { via, openclaw }: AgentSettings): string[] {
+  return via === "openclaw" ? warnUrl(`agents${showKey(name)}.openclaw.url`, openclaw?.url) : [];
+}
+
+function warnUrl(path: string, url: string | undefined): string[] {
+  if (url === undefined || !url.startsWith("http://")) return [];
+  const host = /^http:\/\/(\[[^\]]*\]|[^/:]*)/.exec(url)?.[1] ?? "";
+  if (/^(localhost|\[::1\]|127\.[0-9.]+)$/.test(host)) return [];
+  return [`${path} is not encrypted: its token can be read on the way to ${host}`];
+}
+
 function warnSettings(settings: Settings): string[] {
-  const warnings: string[] = [];
+  const warnings: string[] = [...warnUrl("wake.url", settings.wake?.url)];
   if (settings.budgets.length > 0) warnings.push("budgets are configured but not enforced by this version");
   settings.budgets.forEach((budget, index) => {
     const name = /^agent:(.*)$/s.exec(budget.scope)?.[1];

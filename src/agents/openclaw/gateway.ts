@@ -1,4 +1,5 @@
 /** The gateway's HTTP interface, with what each answer means for whoever asked. */
+import { setMaxListeners } from "node:events";
 import type { OpenClawSettings } from "../../config/schema.ts";
 import type { SessionError } from "../../core/session.ts";
 import { hostWords, toSessionError } from "../agent-problem.ts";
@@ -28,6 +29,8 @@ const BYTES_MAX = 4 * 1024 * 1024;
 
 export function createGateway(target: OpenClawSettings, environment: NodeJS.ProcessEnv, signal: AbortSignal): Gateway {
   const name = targetName(target);
+  // One for each request that is under way.
+  setMaxListeners(0, signal);
   const base = target.url.replace(/\/+$/, "");
 
   async function ask(method: "GET" | "POST", path: string, what: string, body?: unknown): Promise<Answer> {

@@ -34,7 +34,22 @@ async function setUp(t: Test, minIntervalMs: number) {
     for (const look of waiting) look();
   };
   // Waits of seconds are tried in a tenth of them.
-  const clock = { ...realClock, after: (ms: number, call: () => void) => realClock.after(ms / 10, call) };
+  const timers = new Set<() => void>();
+  const clock = {
+    ...realClock,
+    after(ms: number, call: () => void) {
+      const cancelTimer = realClock.after(ms / 10, () => {
+        timers.delete(cancel);
+        call();
+      });
+      const cancel = () => {
+        timers.delete(cancel);
+        cancelTimer();
+      };
+      timers.add(cancel);
+      return cancel;
+    },
+  };
   const wake = startWake({
     subscribe: (listener) => {
       listeners.add(listener);
@@ -57,6 +72,7 @@ async function setUp(t: Test, minIntervalMs: number) {
     calls,
     logged,
     listeners,
+    timers,
     wake,
     answer: (next: number) => {
       status = next;
@@ -120,10 +136,10 @@ t.test("a failure stops nothing, is logged once, and what was not told is told l
 });
 
 t.test("stopped: nothing more is told", async (t) => {
-  const { calls, listeners, settle, wake } = await setUp(t, 0);
+  const { listeners, settle, timers, wake } = await setUp(t, 0);
   settle("claude", "completed");
+  t.equal(timers.size, 1);
   wake.stop();
   t.equal(listeners.size, 0);
-  await new Promise((resolve) => realClock.after(150, () => resolve(null)));
-  t.equal(calls.length, 0);
+  t.equal(timers.size, 0);
 });
