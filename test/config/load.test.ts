@@ -161,7 +161,7 @@ t.test("wrong settings are named with their path, what was found and what was wa
     [
       "a gateway's token in the config",
       { file: { agents: { a: { adapter: "spawn", via: "openclaw", openclaw: { token: "secret" } } } } },
-      ["agents.a.openclaw.token: found an unknown key, wanted no such key; did you mean tokenEnv?"],
+      ["agents.a.openclaw.token: found an unknown key, wanted one of url, tokenFile, tokenEnv, sessionKey, version, pollMs, requestTimeoutMs"],
     ],
     [
       "via openclaw without spawn",
@@ -209,7 +209,7 @@ t.test("wrong settings are named with their path, what was found and what was wa
       "several at once",
       { file: { server: { port: -1 }, dispach: {} }, env: { JARVIS_PORT: "x" } },
       [
-        'dispach: found an unknown key, wanted one of server, humans, dispatch, retry, workspaceRoots, budgets, historyDays, agents; did you mean "dispatch"?',
+        'dispach: found an unknown key, wanted one of server, humans, dispatch, retry, workspaceRoots, budgets, wake, historyDays, agents; did you mean "dispatch"?',
         "server.port: found -1, wanted a whole number from 0 to 65535",
         'JARVIS_PORT: found "x", wanted a whole number from 0 to 65535',
       ],
