@@ -53,15 +53,18 @@ export function parseFamilies(details: unknown): ReadonlyMap<string, Family> | n
 
 const ENDED_TASK = new Set(["completed", "failed", "timed_out", "cancelled", "lost"]);
 
-/** `sessions_list {label}`: knows children that ended long ago, too. `null`: it is no such list. */
+/**
+ * `sessions_list {label}`: knows children that ended long ago, too. `null`: it is no such list. A session without a status is no child
+ * yet: a spawn whose connection is cut in the middle was seen to leave one in which nothing ever ran.
+ */
 export function parseSessions(details: unknown, label: string): Family | null {
   const sessions = get(details, "sessions");
   if (!Array.isArray(sessions)) return null;
   const children = sessions.flatMap((session): Child[] => {
     const sessionKey = textOf(get(session, "key"));
     const status = get(session, "status");
-    if (get(session, "label") !== label || sessionKey === null) return [];
-    return [{ sessionKey, state: status === "running" || status === undefined ? "running" : endStateOf(status) }];
+    if (get(session, "label") !== label || sessionKey === null || typeof status !== "string") return [];
+    return [{ sessionKey, state: status === "running" ? "running" : endStateOf(status) }];
   });
   return { children, runningTasks: [], error: null, activeAt: 0 };
 }

@@ -65,11 +65,19 @@ export interface Pace {
   readonly absentMs: number;
   /** A gateway that is away is waited for until the run's time is over, and this much longer. */
   readonly lostSlackMs: number;
+  /** A child that has ended may still be writing its last words, or why it failed. */
+  readonly lastWordsMs: number;
   /** Between two looks at a transcript of which nothing says that it has grown. */
   readonly historyMs: number;
 }
 
-export const PACE: Pace = { settleMs: 15_000, absentMs: 60_000, lostSlackMs: 60_000, historyMs: 10_000 };
+export const PACE: Pace = {
+  settleMs: 15_000,
+  absentMs: 60_000,
+  lostSlackMs: 60_000,
+  lastWordsMs: 10_000,
+  historyMs: 10_000,
+};
 
 const ASKS_MAX = 3;
 /** Messages of one answer: of 8,000 characters each, twice, they stay below what an answer may have; else fewer are asked for. */
@@ -78,8 +86,6 @@ const PAGE_SIZES = [20, 5, 1] as const;
 const PAGES_MAX = 40;
 /** The gateway ends a child by itself so much after we would have, should no daemon be there. */
 const BACKSTOP_MS = 60_000;
-/** A child that is done may still be writing its last message. */
-const LAST_TEXT_LOOKS = 3;
 
 export class OpenClawRun implements Run {
   readonly #parts: OpenClawRunParts;
@@ -95,7 +101,8 @@ export class OpenClawRun implements Run {
   #activeAt = 0;
   #historyAt = 0;
   #absentSince: number | null = null;
-  #lastTextLooks = 0;
+  /** Monotonic, like the others without a clock of their own. */
+  #endedSince: number | null = null;
   #isBusy = false;
   #stepping: Promise<void> = Promise.resolve();
 
@@ -284,13 +291,15 @@ export class OpenClawRun implements Run {
     }
   }
 
-  /** Of what is done, the last message is the result: it is worth another look. */
+  /** Of what is done, the last message is the result, and of what failed, the reason: both are worth another look. */
   #settle(state: Exclude<Family["children"][number]["state"], "running">, family: Family, isRead: boolean): void {
     const transcript = this.#transcript;
     if (transcript === null) return;
-    this.#lastTextLooks += 1;
-    const isComplete = isRead && (state !== "done" || transcript.lastText !== null);
-    if (!isComplete && this.#lastTextLooks < LAST_TEXT_LOOKS) return;
+    const words = state === "failed" ? (family.error ?? transcript.lastError) : (transcript.lastText?.text ?? null);
+    const isComplete = isRead && (words !== null || (state !== "done" && state !== "failed"));
+    const now = this.#parts.clock.monotonic();
+    this.#endedSince ??= now;
+    if (!isComplete && now - this.#endedSince < this.#parts.pace.lastWordsMs) return;
     const stopReason = this.#stopReason ?? (this.#isLate ? "timed-out" : null);
     const sessionKey = this.#known.childKey ?? "";
     this.#end(endOfChild({ state, error: family.error, sessionKey, stopReason, transcript }));

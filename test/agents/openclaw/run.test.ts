@@ -11,7 +11,7 @@ import { GATEWAY_TOKEN, type RawAnswer, StandInGateway, toolAnswer } from "../..
 
 t.jobs = 4;
 
-const PACE: Pace = { settleMs: 300, absentMs: 300, lostSlackMs: 200, historyMs: 200 };
+const PACE: Pace = { settleMs: 300, absentMs: 300, lostSlackMs: 200, lastWordsMs: 200, historyMs: 200 };
 const SECRET = "callback-token-of-this-session";
 
 async function setUp(t: Test, changes: { readonly openclaw?: object; readonly pace?: Partial<Pace> } = {}) {
@@ -233,6 +233,27 @@ test("a request that was lost before a child began: it is asked for again, not b
   await session.started;
   t.equal(gateway.children.length, 1);
   t.ok((asked[1] ?? 0) - (asked[0] ?? 0) >= 290);
+});
+
+test("a request that was cut in the middle leaves a session in which nothing runs: that is no child", async (t) => {
+  const { gateway, adapter, spec } = await setUp(t);
+  gateway.onSpawn = (attempt) => (attempt === 1 ? "cut" : "accept");
+  const one = spec();
+  const label = `jarvis ${one.sessionId}`;
+  const husk = toolAnswer({ count: 1, sessions: [{ key: "agent:main:subagent:husk", label, kind: "other" }] });
+  gateway.onRequest = (tool) => (tool === "sessions_list" ? { body: JSON.stringify(husk) } : null);
+  t.equal((await openSession(adapter, one).started).sessionKey, gateway.child().sessionKey);
+  t.equal(gateway.children.length, 1);
+});
+
+test("a failure whose reason comes after it", async (t) => {
+  const { gateway, adapter, spec } = await setUp(t, { pace: { lastWordsMs: 30_000 } });
+  const session = openSession(adapter, spec());
+  await session.started;
+  gateway.ends(gateway.child(), "failed");
+  await gateway.next("subagents", 2);
+  gateway.ends(gateway.child(), "failed", "the wheels came off");
+  t.match((await session.ended).outcome, { error: { message: /the wheels came off/ } });
 });
 
 test("a request without an answer in time is as unknown as a lost one", async (t) => {
