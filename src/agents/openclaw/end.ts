@@ -61,8 +61,9 @@ function resultOf({ transcript, sessionKey }: EndedChild): string | null {
 /** The gateway's list cuts its words short; its transcript has them whole. */
 function failure({ error, transcript }: EndedChild): SessionError {
   const words = toSentence((transcript.lastError ?? error ?? "").replace(/^This turn ended before a reply: /, ""));
-  if (/interrupted by a Gateway restart/i.test(error ?? "")) {
-    const message = "the OpenClaw gateway was restarted while it was at work: what it did until then is done";
+  // Its words depend on how far the child had come.
+  if (/interrupted by a Gateway restart|lost active execution context/i.test(error ?? "")) {
+    const message = `the OpenClaw gateway went down while it was at work; what it did until then is done: ${toSentence(error ?? "")}`;
     return { code: "GATEWAY_RESTARTED", message };
   }
   if (/HTTP 401|HTTP 403|authentication failed|auth\/billing failure/i.test(words)) {

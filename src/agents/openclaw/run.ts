@@ -101,7 +101,7 @@ export class OpenClawRun implements Run {
   #activeAt = 0;
   #historyAt = 0;
   #absentSince: number | null = null;
-  /** Monotonic, like the others without a clock of their own. */
+  /** Monotonic, as `#absentSince` and `#historyAt` are. */
   #endedSince: number | null = null;
   #isBusy = false;
   #stepping: Promise<void> = Promise.resolve();

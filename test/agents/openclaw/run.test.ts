@@ -449,6 +449,7 @@ const failures: readonly [words: string, code: string][] = [
     "Subagent execution was interrupted by a Gateway restart. Inspect retained session history and uncertain tool outcomes,…",
     "GATEWAY_RESTARTED",
   ],
+  ["subagent run lost active execution context", "GATEWAY_RESTARTED"],
   ["the wheels came off", "AGENT_FAILED"],
 ];
 for (const [words, code] of failures) {
