@@ -14,7 +14,8 @@
  * So a child starts at most once because it is looked for: with a label that holds the session's id, before every ask, and an ask is on
  * our disk before it goes out (`record.ts`). One that may have been heard is not repeated before the gateway, asked `settleMs` later, has
  * no child of that label. What remains: a gateway that holds a request for longer than that after its connection is gone, and then still
- * does it. Then there are two children of one label; the next look cancels one of them.
+ * does it. Then there are two children of one label, and the next look cancels one of them; where the second ask was refused, there is one
+ * that nobody follows, and its callback is refused.
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -220,7 +221,13 @@ export class OpenClawRun implements Run {
   async #ask(gateway: Gateway, takesMore: boolean): Promise<void> {
     const { clock, spec } = this.#parts;
     const before = this.#known;
-    const { agentId, model, cwd } = this.#parts.plan();
+    let plan: ChildPlan;
+    try {
+      plan = this.#parts.plan();
+    } catch (error) {
+      return this.#end(failedRun(toSessionError(error)));
+    }
+    const { agentId, model, cwd } = plan;
     const args = {
       task: spec.prompt,
       label: this.label,

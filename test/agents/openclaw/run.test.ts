@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { createOpenClawAdapter } from "../../../src/agents/openclaw/adapter.ts";
@@ -119,6 +119,16 @@ test("a long history is fetched to its beginning", async (t) => {
     log(one).trim().split("\n\n"),
     Array.from({ length: 75 }, (_, n) => `line ${n + 1}`),
   );
+});
+
+test("a workspace is where the child works, and one that is not allowed is none", async (t) => {
+  const { gateway, adapter, spec, workspaces } = await setUp(t);
+  const session = openSession(adapter, spec({ workspace: workspaces }));
+  await session.started;
+  t.equal(gateway.child().args["cwd"], realpathSync(workspaces));
+  const { outcome } = await openSession(adapter, spec({ workspace: "/" })).ended;
+  t.match(outcome, { status: "failed", error: { code: "BAD_WORKSPACE" } });
+  t.equal(gateway.children.length, 1);
 });
 
 const refusals: readonly [name: string, answer: RawAnswer, outcome: object][] = [
