@@ -161,7 +161,9 @@ t.test("wrong settings are named with their path, what was found and what was wa
     [
       "a gateway's token in the config",
       { file: { agents: { a: { adapter: "spawn", via: "openclaw", openclaw: { token: "secret" } } } } },
-      ["agents.a.openclaw.token: found an unknown key, wanted one of url, tokenFile, tokenEnv, sessionKey, version, pollMs, requestTimeoutMs"],
+      [
+        "agents.a.openclaw.token: found an unknown key, wanted one of url, tokenFile, tokenEnv, sessionKey, version, pollMs, requestTimeoutMs",
+      ],
     ],
     [
       "via openclaw without spawn",
