@@ -3,7 +3,8 @@ import { randomBytes } from "node:crypto";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { wantsCallback } from "./agents/callback-way.ts";
+import { hasNoEnvironment, wantsCallback } from "./agents/callback-way.ts";
+import { startWake } from "./agents/openclaw/wake.ts";
 import { transcriberOf } from "./agents/output/transcriber.ts";
 import { loadPrices } from "./agents/prices.ts";
 import { buildPrompt } from "./agents/prompt.ts";
@@ -111,11 +112,12 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
     // A run that goes on after its task was deleted is only followed: it got its prompt when it began.
     if (task === undefined || settings === undefined) return "";
     const spawn = session.method === "sessions_spawn";
+    const inline = spawn || hasNoEnvironment(settings);
     const callback = {
       url: `${publicUrl()}/api/orchestrate`,
       sessionId: session.id,
-      method: spawn ? ("inline" as const) : ("env" as const),
-      token: token ?? undefined,
+      method: inline ? ("inline" as const) : ("env" as const),
+      token: token ?? (inline && !spawn ? callbackToken(secret, session.id) : undefined),
       mustClaim: spawn,
     };
     return buildPrompt({
@@ -189,6 +191,14 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
     log,
   });
 
+  const wake = startWake({
+    subscribe: (listener) => dispatcher.subscribe(listener),
+    settings: () => config.wake,
+    clock,
+    environment: process.env,
+    log,
+  });
+
   /** In the background: nobody waits for room that is not needed yet. */
   let cancelPrune = () => {};
   const pruneLater = (delayMs: number) => {
@@ -225,6 +235,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
   async function stop(): Promise<void> {
     draining = true;
     cancelPrune();
+    wake.stop();
     const settled = wakeUp.stop();
     await app.close();
     // Together: a look at a remote run that is under way ends with its connection.

@@ -15,7 +15,7 @@ export interface PruneOptions {
 export async function pruneRuns({ directory, before, isKept }: PruneOptions): Promise<number> {
   let removed = 0;
   for (const name of await namesIn(directory)) {
-    if (isKept(name.replace(/\.begun$/, ""))) continue;
+    if (isKept(name.replace(/\.(begun|openclaw)$/, ""))) continue;
     const path = join(directory, name);
     const { mtimeMs } = await lstat(path);
     if (mtimeMs >= before) continue;

@@ -11,6 +11,7 @@ import { createCliAdapter } from "./cli.ts";
 import { problemOf } from "./findings.ts";
 import { outputOf } from "./known-program.ts";
 import { findMissing } from "./local/check.ts";
+import { findMissingToken } from "./openclaw/inspect.ts";
 import { createSpawnAdapter } from "./spawn.ts";
 import { createSshAdapter, findMissingKey } from "./ssh.ts";
 import { refusingIsolation } from "./worktree/refusing.ts";
@@ -116,7 +117,7 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
     for (const name of Object.keys(config.agents)) {
       const settings = settingsOf(config, name);
       if (settings === undefined || settings.via === "heartbeat") continue;
-      note(name, settings.adapter === "ssh" ? findMissingKey(context, name) : findMissing(context, name));
+      note(name, findMissingOf(settings)(context, name));
     }
   }
 
@@ -139,6 +140,11 @@ export function createRegistry({ config: first, clock, environment }: RegistryOp
     version++;
     if (found.size > 0) recheckLater();
   }
+}
+
+function findMissingOf({ adapter, via }: AgentSettings): typeof findMissing {
+  if (adapter === "ssh") return findMissingKey;
+  return adapter === "spawn" && via === "openclaw" ? findMissingToken : findMissing;
 }
 
 function settingsOf(config: Config, name: string): AgentSettings | undefined {

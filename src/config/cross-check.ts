@@ -19,7 +19,10 @@ export function crossCheck(settings: Settings): CrossChecked {
       ...checkVerifiers(settings),
       ...agents.flatMap(([name, agent]) => [...checkName(name, settings), ...checkStart(name, agent)]),
     ],
-    warnings: [...agents.flatMap(([name, agent]) => warnUnused(name, agent)), ...warnSettings(settings)],
+    warnings: [
+      ...agents.flatMap(([name, agent]) => [...warnUnused(name, agent), ...warnUnencrypted(name, agent)]),
+      ...warnSettings(settings),
+    ],
   };
 }
 
@@ -56,10 +59,12 @@ function checkName(name: string, settings: Settings): ConfigProblem[] {
 function checkStart(name: string, agent: AgentSettings): ConfigProblem[] {
   const path = `agents${showKey(name)}`;
   const problems: ConfigProblem[] = [];
-  const handedOut = agent.adapter === "spawn" && agent.via === "heartbeat";
-  if (!handedOut && agent.command === undefined && agent.preset === undefined) {
+  const atGateway = agent.adapter === "spawn" && (agent.via === "heartbeat" || agent.via === "openclaw");
+  if (!atGateway && agent.command === undefined && agent.preset === undefined) {
     const wanted =
-      agent.adapter === "spawn" ? '"via": "heartbeat", a "command" or a "preset"' : 'a "command" or a "preset"';
+      agent.adapter === "spawn"
+        ? '"via": "heartbeat" or "openclaw", a "command" or a "preset"'
+        : 'a "command" or a "preset"';
     problems.push({ path, found: "nothing that starts it", wanted });
   }
   if (agent.adapter === "ssh" && agent.ssh === undefined) {
@@ -81,13 +86,14 @@ function checkStart(name: string, agent: AgentSettings): ConfigProblem[] {
 }
 
 function warnUnused(name: string, agent: AgentSettings): string[] {
-  const handedOut = agent.via === "heartbeat";
-  const isPreset = !handedOut && agent.preset !== undefined && agent.command === undefined;
+  const atGateway = agent.via === "heartbeat" || agent.via === "openclaw";
+  const isPreset = !atGateway && agent.preset !== undefined && agent.command === undefined;
   const unused = [
     agent.adapter !== "ssh" && agent.ssh !== undefined ? "ssh" : null,
-    handedOut && agent.command !== undefined ? "command" : null,
-    handedOut && agent.preset !== undefined ? "preset" : null,
-    !handedOut && agent.agentId !== undefined ? "agentId" : null,
+    agent.via !== "openclaw" && agent.openclaw !== undefined ? "openclaw" : null,
+    atGateway && agent.command !== undefined ? "command" : null,
+    atGateway && agent.preset !== undefined ? "preset" : null,
+    !atGateway && agent.agentId !== undefined ? "agentId" : null,
   ];
   const ofPresets = [
     agent.args.length > 0 ? "args" : null,
@@ -95,7 +101,7 @@ function warnUnused(name: string, agent: AgentSettings): string[] {
     agent.resume ? "resume" : null,
   ];
   const why = (key: string, reason: string) => `agents${showKey(name)}.${key} is not used: ${reason}`;
-  const way = `the agent is reached by ${agent.adapter}${handedOut ? " via heartbeat" : ""}`;
+  const way = `the agent is reached by ${agent.adapter}${atGateway ? ` via ${agent.via}` : ""}`;
   return [
     ...unused.filter((key) => key !== null).map((key) => why(key, way)),
     ...(isPreset ? [] : ofPresets)
@@ -104,8 +110,20 @@ function warnUnused(name: string, agent: AgentSettings): string[] {
   ];
 }
 
+/** The token of a gateway is its operator's. */
+function warnUnencrypted(name: string, { via, openclaw }: AgentSettings): string[] {
+  return via === "openclaw" ? warnUrl(`agents${showKey(name)}.openclaw.url`, openclaw?.url) : [];
+}
+
+function warnUrl(path: string, url: string | undefined): string[] {
+  if (url === undefined || !url.startsWith("http://")) return [];
+  const host = /^http:\/\/(\[[^\]]*\]|[^/:]*)/.exec(url)?.[1] ?? "";
+  if (/^(localhost|\[::1\]|127\.[0-9.]+)$/.test(host)) return [];
+  return [`${path} is not encrypted: its token can be read on the way to ${host}`];
+}
+
 function warnSettings(settings: Settings): string[] {
-  const warnings: string[] = [];
+  const warnings: string[] = [...warnUrl("wake.url", settings.wake?.url)];
   if (settings.budgets.length > 0) warnings.push("budgets are configured but not enforced by this version");
   settings.budgets.forEach((budget, index) => {
     const name = /^agent:(.*)$/s.exec(budget.scope)?.[1];

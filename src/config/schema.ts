@@ -94,10 +94,80 @@ export const SshSettings = Type.Object(
 );
 export type SshSettings = Static<typeof SshSettings>;
 
+/** How the OpenClaw gateway is reached; its token is a file or a variable, and never stands in the config itself. */
+export const OpenClawSettings = Type.Object(
+  {
+    url: Type.String({
+      pattern: "^https?://[^\\s/?#@]+(/[^\\s?#]*)?$",
+      wanted: 'a URL such as "http://127.0.0.1:18789"',
+      default: "http://127.0.0.1:18789",
+      description: "where the gateway listens",
+    }),
+    tokenFile: Type.Optional(Text("a file that holds the gateway's token")),
+    tokenEnv: Type.String({
+      ...Variable,
+      default: "OPENCLAW_GATEWAY_TOKEN",
+      description: "the variable of the daemon's own environment that holds the token, where there is no tokenFile",
+    }),
+    sessionKey: Type.String({
+      minLength: 1,
+      maxLength: 256,
+      default: "main",
+      description: "the session that children belong to; the gateway limits how many one session has at once (5)",
+    }),
+    version: Type.Optional(
+      Type.String({
+        pattern: "^[0-9]{4}\\.[0-9]{1,2}(\\.[0-9]{1,3})?$",
+        wanted: 'a version such as "2026.9"',
+        description: "decides which arguments a spawn gets; default: what the gateway says of itself",
+      }),
+    ),
+    pollMs: Type.Integer({
+      minimum: 50,
+      maximum: 600_000,
+      default: 2000,
+      description: "between two looks at all children of the gateway",
+    }),
+    requestTimeoutMs: Type.Integer({
+      minimum: 50,
+      maximum: 600_000,
+      default: 30_000,
+      description: "until a request that is not answered counts as cut off",
+    }),
+  },
+  closed,
+);
+export type OpenClawSettings = Static<typeof OpenClawSettings>;
+
+/** Whom to tell that results are in. */
+export const WakeSettings = Type.Object(
+  {
+    url: Type.String({
+      pattern: "^https?://[^\\s/?#@]+(/[^\\s?#]*)?$",
+      wanted: 'a URL such as "http://127.0.0.1:18789/hooks/wake"',
+      default: "http://127.0.0.1:18789/hooks/wake",
+      description: "the OpenClaw gateway's wake hook",
+    }),
+    tokenFile: Type.Optional(Text("a file that holds the hooks' token")),
+    tokenEnv: Type.String({
+      ...Variable,
+      default: "OPENCLAW_HOOKS_TOKEN",
+      description: "the variable of the daemon's own environment that holds the token, where there is no tokenFile",
+    }),
+    mode: Type.Union([Type.Literal("now"), Type.Literal("next-heartbeat")], {
+      default: "next-heartbeat",
+      description: "now costs a whole turn of Jarvis' model",
+    }),
+    minIntervalMs: Ms({ default: 60_000, description: "between two calls; what comes meanwhile is told in the next" }),
+  },
+  closed,
+);
+export type WakeSettings = Static<typeof WakeSettings>;
+
 export const AgentSettings = Type.Object(
   {
     adapter: Type.Union([Type.Literal("ssh"), Type.Literal("spawn"), Type.Literal("cli")]),
-    via: Type.Optional(Type.Union([Type.Literal("heartbeat"), Type.Literal("process")])),
+    via: Type.Optional(Type.Union([Type.Literal("heartbeat"), Type.Literal("process"), Type.Literal("openclaw")])),
     enabled: Type.Boolean({ default: true }),
     model: Type.Optional(Text("the model's name, filled in for {model}")),
     costMultiplier: Type.Number({ minimum: 0, default: 1 }),
@@ -125,6 +195,7 @@ export const AgentSettings = Type.Object(
       description: "worktree: each task in a git worktree of its own, unless the task says otherwise",
     }),
     ssh: Type.Optional(SshSettings),
+    openclaw: Type.Optional(OpenClawSettings),
     agentId: Type.Optional(Text("sessions_spawn's agentId")),
     workdir: Type.Optional(Text("where the program runs when the task has no workspace")),
     env: Type.Record(Type.String({ pattern: Variable.pattern }), Type.String(), {
@@ -223,6 +294,7 @@ export const Settings = Type.Object(
       description: "where the worktrees of isolated tasks are made",
     }),
     budgets: Type.Array(Budget, { default: [] }),
+    wake: Type.Optional(WakeSettings),
     historyDays: Type.Integer({
       minimum: 1,
       maximum: 36_500,

@@ -75,15 +75,18 @@ export interface Worktree {
   readonly base: string;
 }
 
-/** What the operating system has of a session, once its program runs. */
+/** What a host has of a session, once its program runs. */
 export interface RunFacts {
   readonly host: string;
-  readonly pid: number;
+  /** None where it is no process of a machine that we know, but a session of a gateway. */
+  readonly pid?: number | undefined;
   /** The start time as the host gives it and its boot: a pid alone is never proof. */
   readonly pidStart?: string | undefined;
   readonly bootId?: string | undefined;
   /** Where it works, if not in the workspace itself. */
   readonly worktree?: Worktree | undefined;
+  /** The gateway's key of the session that works on it. */
+  readonly sessionKey?: string | undefined;
 }
 
 /** How a run's program ended. */

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import t from "tap";
 import { wantsCallback } from "../../src/agents/callback-way.ts";
+import { openClawTarget } from "../../src/agents/openclaw/target.ts";
 import { buildPrompt, type PromptParts } from "../../src/agents/prompt.ts";
 import type { Comment } from "../../src/core/task.ts";
 
@@ -114,6 +115,10 @@ t.test("who is told how to report", async (t) => {
   for (const url of [...loopbacks, ...reachable]) {
     t.equal(wantsCallback({ adapter: "spawn", via: "heartbeat" }, url), true, url);
     t.equal(wantsCallback({ adapter: "spawn", via: "heartbeat", callback: false }, url), false, url);
+    t.equal(wantsCallback({ adapter: "spawn", via: "process" }, url), false, url);
+    t.equal(wantsCallback({ adapter: "spawn", via: "openclaw" }, url), true, url);
+    const far = openClawTarget({ openclaw: { ...openClawTarget({}), url: "http://gateway.example:18789" } });
+    t.equal(wantsCallback({ adapter: "spawn", via: "openclaw", openclaw: far }, url), reachable.includes(url), url);
     t.equal(wantsCallback({ adapter: "cli" }, url), false, url);
     t.equal(wantsCallback({ adapter: "cli", callback: true }, url), true, url);
     t.equal(wantsCallback({ adapter: "ssh" }, url), false, url);

@@ -151,7 +151,24 @@ t.test("wrong settings are named with their path, what was found and what was wa
     [
       "a spawn without way",
       { file: { agents: { a: { adapter: "spawn" } } } },
-      ['agents.a: found nothing that starts it, wanted "via": "heartbeat", a "command" or a "preset"'],
+      ['agents.a: found nothing that starts it, wanted "via": "heartbeat" or "openclaw", a "command" or a "preset"'],
+    ],
+    [
+      "a gateway's URL with a password in it",
+      { file: { agents: { a: { adapter: "spawn", via: "openclaw", openclaw: { url: "http://me:secret@host" } } } } },
+      ['agents.a.openclaw.url: found "http://me:secret@host", wanted a URL such as "http://127.0.0.1:18789"'],
+    ],
+    [
+      "a gateway's token in the config",
+      { file: { agents: { a: { adapter: "spawn", via: "openclaw", openclaw: { token: "secret" } } } } },
+      [
+        "agents.a.openclaw.token: found an unknown key, wanted one of url, tokenFile, tokenEnv, sessionKey, version, pollMs, requestTimeoutMs",
+      ],
+    ],
+    [
+      "via openclaw without spawn",
+      { file: { agents: { a: { ...cli, via: "openclaw" } } } },
+      ['agents.a.via: found "openclaw", wanted no such key: only "spawn" agents have it'],
     ],
     [
       "ssh without host",
@@ -194,7 +211,7 @@ t.test("wrong settings are named with their path, what was found and what was wa
       "several at once",
       { file: { server: { port: -1 }, dispach: {} }, env: { JARVIS_PORT: "x" } },
       [
-        'dispach: found an unknown key, wanted one of server, humans, dispatch, retry, workspaceRoots, verifiers, worktreeRoot, budgets, historyDays, agents; did you mean "dispatch"?',
+        'dispach: found an unknown key, wanted one of server, humans, dispatch, retry, workspaceRoots, verifiers, worktreeRoot, budgets, wake, historyDays, agents; did you mean "dispatch"?',
         "server.port: found -1, wanted a whole number from 0 to 65535",
         'JARVIS_PORT: found "x", wanted a whole number from 0 to 65535',
       ],
@@ -339,12 +356,21 @@ t.test("what is allowed but hardly meant is a warning", async (t) => {
         { scope: "agent:gemini", window: "day", limitUsd: 1 },
         { scope: "agent:nobody", window: "day", limitUsd: 1 },
       ],
-      agents: { a: { adapter: "spawn", via: "heartbeat", command: ["x"] } },
+      agents: {
+        a: { adapter: "spawn", via: "heartbeat", command: ["x"], openclaw: {} },
+        b: { adapter: "spawn", via: "openclaw", preset: "claude", openclaw: { url: "http://gateway.example:18789" } },
+        c: { adapter: "cli", command: ["x"], openclaw: {} },
+      },
+      wake: { url: "https://gateway.example/hooks/wake" },
     },
   });
   t.same(warnings, [
     "the variable JARVIS_PROT is not known here; did you mean JARVIS_PORT?",
+    "agents.a.openclaw is not used: the agent is reached by spawn via heartbeat",
     "agents.a.command is not used: the agent is reached by spawn via heartbeat",
+    "agents.b.preset is not used: the agent is reached by spawn via openclaw",
+    "agents.b.openclaw.url is not encrypted: its token can be read on the way to gateway.example",
+    "agents.c.openclaw is not used: the agent is reached by cli",
     "budgets are configured but not enforced by this version",
     'budgets[1].scope names the agent "nobody", which is not configured',
     "retry.maxDelayMs is below retry.initialDelayMs: every retry waits retry.maxDelayMs",

@@ -151,6 +151,15 @@ t.test("a cancel answers 202 at once, and the task is held in todo", async (t) =
   ]);
 });
 
+t.test("a run that is no process: its key is the session's", async (t) => {
+  const { ask, dispatcher } = await serverFor(t);
+  const { sessionId } = await startTask(ask, { assignee: "copilot" });
+  await dispatcher.execute(runStarted(sessionId, { host: "gateway:18789", sessionKey: "agent:main:subagent:1" }));
+  const session = await get(ask, `/api/sessions/${sessionId}`);
+  t.match(session, { status: "running", host: "gateway:18789", sessionKey: "agent:main:subagent:1" });
+  t.notOk("pid" in session);
+});
+
 t.test("a heartbeat renews the lease of an active session", async (t) => {
   const { ask, knobs, journal } = await serverFor(t);
   const { taskId, sessionId } = await startTask(ask);

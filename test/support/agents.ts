@@ -100,9 +100,14 @@ const DEFAULTS = {
   maxOutputBytes: 50 * 1024 * 1024,
 } as const;
 
+/** Of a run that has a process. */
+export interface ProgramFacts extends RunFacts {
+  readonly pid: number;
+}
+
 export interface OpenSession {
   readonly run: Run;
-  readonly started: Promise<RunFacts>;
+  readonly started: Promise<ProgramFacts>;
   readonly ended: Promise<RunEnd>;
   readonly signs: () => number;
 }
@@ -134,14 +139,14 @@ export function newSpec(agent: string, changes: Partial<RunSpec> = {}): RunSpec 
 
 /** Opens a session's run; `started` and `ended` reject when they take longer than anything here may. */
 export function openSession(adapter: AgentAdapter, spec: RunSpec): OpenSession {
-  const started = withinPatience<RunFacts>(`the start of ${spec.sessionId}`);
+  const started = withinPatience<ProgramFacts>(`the start of ${spec.sessionId}`);
   const ended = withinPatience<RunEnd>(`the end of ${spec.sessionId}`);
   // A run that never had a program is not waited for.
   started.promise.catch(() => {});
   ended.promise.catch(() => {});
   let signs = 0;
   const run = adapter.open(spec, {
-    started: started.resolve,
+    started: (facts) => started.resolve({ ...facts, pid: facts.pid ?? 0 }),
     sign: () => {
       signs += 1;
     },

@@ -155,7 +155,10 @@ export function runStarted(sessionId: string, run: RunFacts): Command<null> {
   return (state, context) => {
     const session = state.sessions.byId.get(sessionId);
     if (session === undefined || !isActive(session) || session.run !== undefined) return accept([], () => null);
-    return accept([{ type: "session.running", at: context.now, sessionId, taskId: session.taskId, run }], () => null);
+    const { sessionKey } = run;
+    const binds = sessionKey !== undefined && session.sessionKey === undefined;
+    const event = { type: "session.running", at: context.now, sessionId, taskId: session.taskId, run } as const;
+    return accept([binds ? { ...event, sessionKey } : event], () => null);
   };
 }
 

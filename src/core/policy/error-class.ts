@@ -23,6 +23,10 @@ export type ErrorClass = (typeof ERROR_CLASSES)[number];
 /** Codes that are finer than their class, or older than it. Every other code is its class in capitals, or unknown. */
 const CLASS_OF_CODE: Readonly<Record<string, ErrorClass>> = {
   AUTHENTICATION_FAILED: "auth",
+  PROVIDER_AUTHENTICATION_FAILED: "auth",
+  PROVIDER_RATE_LIMITED: "rate_limit",
+  GATEWAY_RESTARTED: "killed",
+  CANCELLED_THERE: "killed",
   HOST_UNREACHABLE: "network",
   HOST_KEY_UNKNOWN: "bad_config",
   HOST_KEY_CHANGED: "bad_config",
