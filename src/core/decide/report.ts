@@ -77,12 +77,13 @@ export function callback(report: Callback): Command<CallbackAnswer> {
     }
     if (report.status === "running")
       return answered(running(context, session, sessionKey), session.status === "running");
-    const claim =
-      sessionKey === undefined || session.sessionKey !== undefined ? [] : running(context, session, sessionKey);
     const outcome = outcomeOf(report);
+    const isToVerify = outcome.status === "completed" && mustVerify(session);
+    // A spawn whose work is verified is handed to nobody else meanwhile.
+    const claims = isToVerify || (sessionKey !== undefined && session.sessionKey === undefined);
+    const claim = claims ? running(context, session, sessionKey) : [];
     const stopAt = context.now + session.exitGraceMs;
-    if (outcome.status === "completed" && mustVerify(session))
-      return answered([...claim, reported(context, session, report, stopAt)], false);
+    if (isToVerify) return answered([...claim, reported(context, session, report, stopAt)], false);
     return answered([...claim, ...settle(state, context, session, { outcome, usage: report.usage, stopAt })], false);
   };
 }
