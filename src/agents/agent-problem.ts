@@ -44,7 +44,7 @@ export function toSentence(text: string, lengthMax = SENTENCE_LENGTH_MAX): strin
     .slice(0, 4 * lengthMax)
     .replace(/[\p{Cc}\p{Cf}\s]+/gu, " ")
     .trim();
-  return line.length > lengthMax ? `${line.slice(0, lengthMax - 1)}…` : line;
+  return line.length > lengthMax ? `${line.slice(0, lengthMax - 1).replace(/[\uD800-\uDBFF]$/, "")}…` : line;
 }
 
 /** What a host said, for a sentence of ours. */

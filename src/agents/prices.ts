@@ -28,8 +28,8 @@ export async function loadPrices(): Promise<PriceOf> {
       output_tokens: outputTokens / times,
     };
     try {
-      const price = calcPrice(share, modelName(model))?.total_price ?? Number.NaN;
-      return Number.isFinite(price) && price > 0 ? price * times : null;
+      const price = (calcPrice(share, modelName(model))?.total_price ?? Number.NaN) * times;
+      return isAmount(price) && price > 0 ? price : null;
     } catch {
       // More tokens from the cache than there are, and such: an agent may say anything.
       return null;
@@ -38,21 +38,31 @@ export async function loadPrices(): Promise<PriceOf> {
 
   return (agent, usage) => {
     if (usage === undefined) return UNKNOWN;
-    if (usage.costUsd !== undefined) return { usd: usage.costUsd, basis: "measured", by: "program" };
+    if (usage.costUsd !== undefined && isAmount(usage.costUsd))
+      return { usd: usage.costUsd, basis: "measured", by: "program" };
     const { inputTokens = 0, outputTokens = 0 } = usage;
     if (inputTokens + outputTokens === 0) return UNKNOWN;
     const model = usage.model ?? agent?.model ?? null;
     const listed = model === null ? null : fromTable(usage, model);
-    if (listed !== null) return { usd: rounded(listed), basis: "estimated", by: "prices" };
+    if (listed !== null) return estimated(listed, "prices");
     const reference = fromTable(usage, REFERENCE_MODEL);
     if (agent === undefined || reference === null) return UNKNOWN;
-    return { usd: rounded(reference * agent.costMultiplier), basis: "estimated", by: "multiplier" };
+    return estimated(reference * agent.costMultiplier, "multiplier");
   };
 }
 
 /** Some programs put the provider before the name. */
 function modelName(model: string): string {
   return model.slice(model.lastIndexOf("/") + 1);
+}
+
+function estimated(exact: number, by: "prices" | "multiplier"): Cost {
+  const usd = rounded(exact);
+  return isAmount(usd) ? { usd, basis: "estimated", by } : UNKNOWN;
+}
+
+function isAmount(usd: number): boolean {
+  return Number.isFinite(usd) && usd >= 0;
 }
 
 /** To a millionth of a dollar: more would only seem exact. */

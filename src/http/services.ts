@@ -38,6 +38,8 @@ export interface AgentDirectory {
 
 /** Makes text of a log's bytes as they come. */
 export interface LogReader {
+  /** Before the first `add`, where that does not begin at the log's beginning: the bytes just before, which it may go on from. */
+  resume?(before: Buffer): void;
   /** The text of the next bytes, and how many of all bytes so far are told of: whoever resumes behind them misses nothing. */
   add(bytes: Buffer): { readonly text: string; readonly told: number };
   /** The text of what is left, once nothing more comes. */

@@ -10,6 +10,8 @@ import { type EventStream, sseText } from "./sse.ts";
 /** How often a followed log is looked at. */
 const FOLLOW_MS = 200;
 const CHUNK_BYTES = 64 * 1024;
+/** So far back is looked for what a text goes on from. */
+const BEFORE_BYTES = 64 * 1024;
 
 export interface SessionLog {
   readonly file: string;
@@ -33,17 +35,25 @@ export async function sendLog(reply: FastifyReply, log: SessionLog, offset: numb
     await handle?.close();
     return reply.send("");
   }
+  if (reader !== null) await resume(reader, file, offset);
   const bytes = handle.createReadStream({ start: offset, end: end - 1, highWaterMark: CHUNK_BYTES });
-  return reply.send(reader === null ? bytes : Readable.from(readable(bytes, reader)));
+  return reply.send(reader === null ? bytes : Readable.from(readable(bytes, reader, isOver)));
 }
 
-async function* readable(bytes: AsyncIterable<Buffer>, reader: LogReader): AsyncGenerator<string> {
+async function* readable(bytes: AsyncIterable<Buffer>, reader: LogReader, isOver: boolean): AsyncGenerator<string> {
   for await (const chunk of bytes) {
     const { text } = reader.add(chunk);
     if (text !== "") yield text;
   }
-  const rest = reader.end();
+  // A message that is still under way is gone on with by whoever asks for what comes next.
+  const rest = isOver ? reader.end() : "";
   if (rest !== "") yield rest;
+}
+
+async function resume(reader: LogReader, file: string, offset: number): Promise<void> {
+  if (reader.resume === undefined || offset === 0) return;
+  const start = Math.max(0, offset - BEFORE_BYTES);
+  reader.resume((await readChunk(file, start)).subarray(0, offset - start));
 }
 
 /** The offset behind the last line break between two offsets; the first of them where there is none. */
@@ -66,6 +76,7 @@ export async function followLog(stream: EventStream, log: SessionLog, from: numb
   const reader = log.reader ?? new CharacterReader();
   let offset = from;
   try {
+    await resume(reader, log.file, from);
     while (!stream.closed) {
       // Looked at before the file is read: what an ended session has written is there to the last byte.
       const status = await log.status();

@@ -1,7 +1,10 @@
 import t from "tap";
-import { commandTemplate, fillIn } from "../../src/agents/command.ts";
+import { commandTemplate, fillIn, ownSession, sessionChoice } from "../../src/agents/command.ts";
 import { localEnvironment, remoteEnvironment } from "../../src/agents/environment.ts";
-import type { PresetName } from "../../src/agents/presets/preset.ts";
+import { environmentOf, outputOf } from "../../src/agents/known-program.ts";
+import { OUTPUT_FORMATS } from "../../src/agents/output/formats.ts";
+import type { Permissions, PresetName } from "../../src/agents/presets/preset.ts";
+import { PRESETS } from "../../src/agents/presets/presets.ts";
 import type { AgentSettings } from "../../src/config/schema.ts";
 
 type Written = Partial<Pick<AgentSettings, "command" | "preset" | "permissions" | "args">>;
@@ -98,4 +101,128 @@ t.test("an agent's environment is an allow-list", async (t) => {
   const expected = { A: "config's", SECRET: "s", Z: "a\uFFFDb", ...own };
   t.same(localEnvironment(daemon, settings, own), { PATH: "/bin", HOME: "/h", USER: "u", ...expected });
   t.same(remoteEnvironment(daemon, settings, own), expected);
+});
+
+const COPILOT = "--output-format json --no-ask-user --no-auto-update --no-color --usage-output-file {usageFile}";
+/** For every preset and permission: the arguments of a new session, without a model and without further arguments. */
+const ARGUMENTS: Readonly<Record<PresetName, Readonly<Record<Permissions, string>>>> = {
+  claude: {
+    read: "-p --output-format stream-json --verbose --permission-mode dontAsk --allowedTools Read Glob Grep",
+    edit: "-p --output-format stream-json --verbose --permission-mode acceptEdits",
+    work: "-p --output-format stream-json --verbose --permission-mode acceptEdits --allowedTools Bash",
+    full: "-p --output-format stream-json --verbose --permission-mode bypassPermissions",
+  },
+  gemini: {
+    read: "-o stream-json --approval-mode plan --skip-trust",
+    edit: "-o stream-json --approval-mode auto_edit --skip-trust",
+    work: "-o stream-json --approval-mode yolo --skip-trust",
+    full: "-o stream-json --approval-mode yolo --skip-trust",
+  },
+  copilot: {
+    read: `${COPILOT} --session-id ${SESSION}`,
+    edit: `${COPILOT} --allow-tool write --session-id ${SESSION}`,
+    work: `${COPILOT} --allow-all-tools --session-id ${SESSION}`,
+    full: `${COPILOT} --allow-all --session-id ${SESSION}`,
+  },
+  codex: {
+    read: "exec --json --skip-git-repo-check -s read-only -",
+    edit: "exec --json --skip-git-repo-check -s workspace-write -",
+    work: "exec --json --skip-git-repo-check -s workspace-write -c sandbox_workspace_write.network_access=true -",
+    full: "exec --json --skip-git-repo-check --dangerously-bypass-approvals-and-sandbox -",
+  },
+  opencode: {
+    read: "run --format json --agent plan",
+    edit: "run --format json",
+    work: "run --format json",
+    full: "run --format json --auto",
+  },
+};
+const NAMES = Object.keys(PRESETS) as PresetName[];
+
+t.test("every preset starts its program as its permissions say", async (t) => {
+  t.same(Object.keys(ARGUMENTS).sort(), [...NAMES].sort());
+  for (const preset of NAMES) {
+    for (const [permissions, expected] of Object.entries(ARGUMENTS[preset]) as [Permissions, string][]) {
+      t.equal(commandOf({ preset, permissions }, null).join(" "), `${preset} ${expected}`);
+    }
+  }
+});
+
+t.test("further arguments come where the program takes them, whole and unchanged", async (t) => {
+  const args = ["--max turns", "5; rm -rf /"];
+  for (const preset of NAMES) {
+    const [, ...without] = commandOf({ preset }, null);
+    const [, ...command] = commandOf({ preset, args }, null);
+    // What stands behind them in Codex says that the prompt comes on standard input.
+    const at = preset === "codex" ? without.length - 1 : without.length;
+    t.same(command, without.toSpliced(at, 0, ...args), preset);
+  }
+  t.same(commandOf({ command: ["mine", "-x"], args }, null), ["mine", "-x"], "a command of one's own has its own");
+});
+
+t.test("a program goes on with its own session as it was seen to work", async (t) => {
+  const table: Readonly<Record<PresetName, readonly string[]>> = {
+    claude: ["--resume", "own-1"],
+    gemini: ["--resume", "own-1"],
+    copilot: ["--resume=own-1"],
+    codex: ["resume", "own-1", "-"],
+    opencode: ["-s", "own-1"],
+  };
+  for (const preset of NAMES) {
+    const wanted = table[preset];
+    for (const args of [[], ["--mine"]]) {
+      const command = commandOf({ preset, args }, "the-model", "own-1");
+      const at = command.indexOf(wanted[0] ?? "");
+      t.same(command.slice(at, at + wanted.length), wanted, preset);
+      t.notOk(command.includes("--session-id"), "one that goes on has its name already");
+      if (preset === "codex") t.same(command.slice(-3), wanted, "a command within its command comes last");
+      else t.same(command.slice(command.length - args.length), args);
+    }
+  }
+});
+
+t.test(
+  "the name for a new session is a UUID, always the same for a session of ours, and another for each",
+  async (t) => {
+    const names = new Set<string>();
+    for (let number = 0; number < 1000; number++) {
+      const sessionId = `ses_${number}`;
+      const { resume, session } = sessionChoice({ sessionId });
+      t.equal(resume, null);
+      if (!/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$/.test(session)) t.fail(session);
+      if (sessionChoice({ sessionId }).session !== session) t.fail(`${sessionId} has two names`);
+      t.equal(ownSession({ sessionId }), session);
+      names.add(session);
+    }
+    t.equal(names.size, 1000);
+    const resumes = { id: "own-1", origin: "ses_0" };
+    t.equal(sessionChoice({ sessionId: "ses_1", resumes }).resume, "own-1");
+    t.equal(ownSession({ sessionId: "ses_1", resumes }), "own-1", "one that goes on keeps its name");
+  },
+);
+
+t.test("a preset's variables are below the agent's own", async (t) => {
+  for (const preset of NAMES) {
+    const { env } = PRESETS[preset];
+    t.same(environmentOf({ preset, env: {} }), env, preset);
+    for (const name of Object.keys(env)) {
+      t.same(environmentOf({ preset, env: { [name]: "mine", OTHER: "x" } }), { ...env, [name]: "mine", OTHER: "x" });
+      const settings = { preset, env: { [name]: "mine" }, envPass: [name] };
+      t.equal(remoteEnvironment({ [name]: "daemon's" }, settings, {})[name], "mine", `${preset}: ${name}`);
+      t.equal(remoteEnvironment({}, { ...settings, env: {} }, {})[name], env[name]);
+    }
+  }
+  t.same(environmentOf({ env: { A: "1" } }), { A: "1" });
+});
+
+t.test("output is read as the preset's program prints it, unless something else is said", async (t) => {
+  for (const preset of NAMES) {
+    t.equal(outputOf({ preset }), preset);
+    t.equal(outputOf({ preset, command: ["mine"] }), "text");
+    for (const output of OUTPUT_FORMATS) {
+      t.equal(outputOf({ preset, output }), output);
+      t.equal(outputOf({ command: ["mine"], output }), output);
+    }
+  }
+  t.equal(outputOf({ command: ["mine"] }), "text");
 });

@@ -1,5 +1,7 @@
 /** The HTTP server over a dispatcher in memory, with agents that exist in name only. */
 import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { transcriberOf } from "../../src/agents/output/transcriber.ts";
 import type { Config } from "../../src/config/schema.ts";
 import type { Agent, Unavailability } from "../../src/core/agent.ts";
 import type { Circumstances } from "../../src/core/plan.ts";
@@ -164,7 +166,7 @@ export async function testServer(options: TestServerOptions = {}) {
     now: () => knobs.now,
     random: (bytes) => randomBytes(bytes),
     secret,
-    transcriber: () => null,
+    transcriber: (id) => transcriberOf(join(options.runsDirectory ?? "/nonexistent", id)),
     runsDirectory: options.runsDirectory ?? "/nonexistent",
     spawnPrompt:
       options.spawnPrompt ?? ((session, _state, token) => `Work on ${session.taskTitle}. Call back with ${token}.`),

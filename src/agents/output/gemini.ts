@@ -49,7 +49,7 @@ function outputOf(stats: Fields): number | undefined {
 
 /** Its words are often "[API Error: {...}]", with the provider's whole answer inside. */
 function troubleOf(message: string): Trouble {
-  const inner = fieldsOf(parse(/\{.*\}/s.exec(message)?.[0] ?? "")?.["error"]);
+  const inner = fieldsOf(parse(message.slice(message.indexOf("{"), message.lastIndexOf("}") + 1))?.["error"]);
   const words = textOf(inner["message"]);
   return words === "" ? { message } : { message: words, status: amountOf(inner["code"]) };
 }

@@ -72,6 +72,9 @@ export async function readTail(path: string, bytesMax: number): Promise<string> 
   }
 }
 
+/** Nothing there, or a link, or a socket: a program can put one where its log was. */
+const NO_FILE: ReadonlySet<unknown> = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ENXIO"]);
+
 async function openIfThere(path: string) {
   try {
     const file = await open(path, constants.O_RDONLY | PLAIN_FILE);
@@ -79,7 +82,7 @@ async function openIfThere(path: string) {
     await file.close();
     return null;
   } catch (error) {
-    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ELOOP")) return null;
+    if (error instanceof Error && "code" in error && NO_FILE.has(error.code)) return null;
     throw error;
   }
 }

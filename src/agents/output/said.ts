@@ -58,9 +58,12 @@ export function listOf(value: unknown): readonly Fields[] {
   return Array.isArray(value) ? value.filter(isFields) : [];
 }
 
-/** A count or an amount: nothing that is no finite number, or below 0, is one. */
+/** No real count comes near it, and sums of such counts stay finite. */
+const AMOUNT_MAX = 1_000_000_000_000;
+
+/** A count or an amount: nothing that is no number, below 0 or absurdly large is one. */
 export function amountOf(value: unknown): number | undefined {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : undefined;
+  return typeof value === "number" && value >= 0 && value <= AMOUNT_MAX ? value : undefined;
 }
 
 /** Of counts that may be missing. */

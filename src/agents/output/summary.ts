@@ -1,5 +1,6 @@
 /** What a run's output comes to: one fold over all that was said. */
 import type { Usage } from "../../core/session.ts";
+import { toSentence } from "../agent-problem.ts";
 import type { Said, Trouble } from "./said.ts";
 
 export interface Summary {
@@ -24,6 +25,13 @@ export interface Summary {
 }
 
 const REFUSED_MAX = 20;
+/** Of names, which go into records and command lines. */
+const NAME_LENGTH_MAX = 200;
+const NOTE_LENGTH_MAX = 2000;
+/** Of words that come in pieces: more than a comment holds is cut anyway. The last piece may go beyond. */
+const TEXT_LENGTH_WANTED = 2 * 1024 * 1024;
+/** A session's name is an argument of the program that is to go on with it: nothing that could be taken for a flag is one. */
+const SESSION_NAME = /^[\p{L}\p{N}][\p{L}\p{N}._:/-]*$/u;
 
 export class Summarizer {
   #agentSession: string | null = null;
@@ -45,14 +53,17 @@ export class Summarizer {
     this.#isEmpty = false;
     switch (said.is) {
       case "session":
-        if (said.id !== "") this.#agentSession = said.id;
+        if (said.id.length <= NAME_LENGTH_MAX && SESSION_NAME.test(said.id)) this.#agentSession = said.id;
         this.#model = said.model ?? this.#model;
         return;
       case "text":
         // A message of its own takes the place of the one before: the last is the result.
-        if (said.goesOn === true) this.#text += said.text;
-        else if (said.text.trim() !== "") this.#text = said.text;
-        this.#trouble = null;
+        if (said.goesOn !== true) {
+          if (said.text.trim() !== "") this.#text = said.text;
+        } else if (this.#text.length < TEXT_LENGTH_WANTED) this.#text += said.text;
+        if (said.text.trim() !== "") this.#trouble = null;
+        // Whoever goes on talking has not come to the end.
+        this.#hasEnded = false;
         return;
       case "tool":
         this.#toolCalls += 1;
@@ -61,7 +72,7 @@ export class Summarizer {
         this.#hasEnded = false;
         return;
       case "refused":
-        if (this.#refused.size < REFUSED_MAX) this.#refused.add(said.tool || "a tool");
+        if (this.#refused.size < REFUSED_MAX) this.#refused.add(toSentence(said.tool, NAME_LENGTH_MAX) || "a tool");
         return;
       case "usage":
         this.#usage = add(this.#usage, said.usage);
@@ -70,7 +81,7 @@ export class Summarizer {
         this.#totals = { ...this.#totals, ...said.usage };
         return;
       case "note":
-        this.#lastNote = said.text;
+        this.#lastNote = toSentence(said.text, NOTE_LENGTH_MAX);
         return;
       case "limit":
         this.#resetAt = said.resetAt;
@@ -97,8 +108,10 @@ export class Summarizer {
   }
 
   get summary(): Summary {
-    const model = this.#model === null ? {} : { model: this.#model };
-    const own = (usage: Usage | undefined) => (usage === undefined ? undefined : { ...model, ...usage });
+    const own = (usage: Usage | undefined) => {
+      const model = toSentence(usage?.model ?? this.#model ?? "", NAME_LENGTH_MAX);
+      return usage === undefined ? undefined : { ...usage, ...(model === "" ? {} : { model }) };
+    };
     return {
       agentSession: this.#agentSession,
       isEmpty: this.#isEmpty,

@@ -20,7 +20,7 @@ export function textResult(head: Buffer, size: number, sessionId: string): strin
 export function cutResult(text: string, sessionId: string): string {
   const bytes = Buffer.from(text);
   if (bytes.length <= RESULT_BYTES_MAX) return text;
-  return `${decode(bytes.subarray(0, RESULT_BYTES_MAX))}${cutNote(`it has ${bytes.length} bytes`, sessionId)}`;
+  return `${decode(bytes.subarray(0, RESULT_BYTES_MAX))}${cutNote(`it has more than ${RESULT_BYTES_MAX} bytes`, sessionId)}`;
 }
 
 function cutNote(what: string, sessionId: string): string {

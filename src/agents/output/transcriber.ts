@@ -22,6 +22,11 @@ export class Transcriber {
     this.#understand = understand;
   }
 
+  /** Where it does not begin at the beginning: what stands just before, which is not told again. */
+  resume(before: Buffer): void {
+    for (const line of new LineSplitter().lines(before)) this.#tell(line);
+  }
+
   /** What the next bytes tell, and how many of all bytes so far are told of: up to the end of the last whole line. */
   add(bytes: Buffer): { readonly text: string; readonly told: number } {
     this.#bytes += bytes.length;

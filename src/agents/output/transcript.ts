@@ -55,7 +55,10 @@ export function progressOf(said: Said): string | null {
 }
 
 function indent(text: string): string {
-  const cut = text.slice(0, RESULT_LENGTH).trimEnd();
+  const cut = text
+    .slice(0, RESULT_LENGTH)
+    .replace(/[\uD800-\uDBFF]$/, "")
+    .trimEnd();
   if (cut === "") return "";
   const lines = cut.split("\n");
   const shown = lines.slice(0, RESULT_LINES).map((line) => `  ${line}`);

@@ -129,12 +129,12 @@ function validReset(at: number | null, now: number): number | null {
   return at !== null && Number.isFinite(at) && at > now && at <= now + RESET_MAX_MS ? Math.round(at) : null;
 }
 
-const DURATION = String.raw`((?:\d+(?:\.\d+)? ?(?:ms|milliseconds?|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)\b[ ,]*)+)`;
+const DURATION = String.raw`((?:\d+(?:\.\d+)? ?(?:ms|milliseconds?|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])[ ,]*(?:and )?)+)`;
 /** Each finds a time in words, with what it makes of it. */
 const RESETS: readonly (readonly [RegExp, (found: readonly string[], now: number) => number])[] = [
   // "...limit reached|1798761600"
   [/\|(\d{10})\b/, ([seconds]) => Number(seconds) * 1000],
-  // "try again in 1h2m", "retry after 7s"
+  // "try again in 1h2m", "retry after 7s", "try again in 3 days 4 hours"
   [
     new RegExp(`(?:retry|try again|resets?)[- ](?:in|after):? ?${DURATION}`, "i"),
     ([text = ""], now) => now + durationOf(text),
@@ -167,7 +167,7 @@ export function resetTime(words: string, now: number): number | null {
   return null;
 }
 
-const UNITS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1000 };
+const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 };
 
 function durationOf(text: string): number {
   let ms = 0;
@@ -178,6 +178,7 @@ function durationOf(text: string): number {
 
 /** Without a zone, a program means the time where it runs, which mostly is here. */
 function nextTime(hour: number, minute: number, half: string, isUtc: boolean, now: number): number {
+  if (hour < 1 || hour > 12 || minute > 59) return Number.NaN;
   const hours = (hour % 12) + (half.toLowerCase() === "p" ? 12 : 0);
   const at = new Date(now);
   if (isUtc) at.setUTCHours(hours, minute, 0, 0);

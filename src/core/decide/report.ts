@@ -77,12 +77,13 @@ export function callback(report: Callback): Command<CallbackAnswer> {
     }
     if (report.status === "running")
       return answered(running(context, session, sessionKey), session.status === "running");
-    const claim =
-      sessionKey === undefined || session.sessionKey !== undefined ? [] : running(context, session, sessionKey);
     const outcome = outcomeOf(report);
+    const isToVerify = outcome.status === "completed" && mustVerify(session);
+    // A spawn whose work is verified is handed to nobody else meanwhile.
+    const claims = isToVerify || (sessionKey !== undefined && session.sessionKey === undefined);
+    const claim = claims ? running(context, session, sessionKey) : [];
     const stopAt = context.now + session.exitGraceMs;
-    if (outcome.status === "completed" && mustVerify(session))
-      return answered([...claim, reported(context, session, report, stopAt)], false);
+    if (isToVerify) return answered([...claim, reported(context, session, report, stopAt)], false);
     return answered([...claim, ...settle(state, context, session, { outcome, usage: report.usage, stopAt })], false);
   };
 }
@@ -189,10 +190,13 @@ export function runEnded(report: RunReport): Command<null> {
     const session = state.sessions.byId.get(report.sessionId);
     if (session === undefined || !isActive(session)) return accept([], () => null);
     // What the exit tells adds to what the callback told.
-    const own = sinceResumed(report.agentSession?.totals, session.resumes?.totals);
+    const { resumes } = session;
+    // One of another name was begun instead of it, and counts from 0.
+    const before = resumes?.id === report.agentSession?.id ? resumes?.totals : undefined;
+    const own = sinceResumed(report.agentSession?.totals, before);
     const told = [session.usage, report.usage, own].filter((usage) => usage !== undefined);
     const usage: Usage | undefined = told.length === 0 ? undefined : Object.assign({}, ...told);
-    const agentSession = addTotals(report.agentSession, session.resumes);
+    const agentSession = addTotals(report.agentSession, resumes);
     const { exit } = report;
     if (session.status === "stopping")
       return accept([ended(context, session, { exit, usage, agentSession })], () => null);

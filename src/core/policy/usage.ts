@@ -4,7 +4,7 @@ import type { AgentSession, Resumption, Usage } from "../session.ts";
 const COUNTED = ["inputTokens", "cacheReadTokens", "cacheWriteTokens", "outputTokens", "costUsd"] as const;
 
 /**
- * `totals` less what was counted `before`. A count that is lower than before began anew, and then all of it is this attempt's.
+ * `totals` less what was counted `before`. Where a count is lower than before, all of them began anew, and all is this attempt's.
  * What was not counted before is counted whole.
  */
 export function sinceResumed(totals: Usage | undefined, before: Usage | undefined): Usage | undefined {
@@ -13,7 +13,9 @@ export function sinceResumed(totals: Usage | undefined, before: Usage | undefine
   for (const key of COUNTED) {
     const total = totals[key];
     const earlier = before[key] ?? 0;
-    if (total !== undefined && total >= earlier) own[key] = total - earlier;
+    if (total === undefined) continue;
+    if (total < earlier) return totals;
+    own[key] = total - earlier;
   }
   return own as Usage;
 }
