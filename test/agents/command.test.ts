@@ -5,7 +5,7 @@ import { environmentOf, outputOf } from "../../src/agents/known-program.ts";
 import { OUTPUT_FORMATS } from "../../src/agents/output/formats.ts";
 import type { Permissions, PresetName } from "../../src/agents/presets/preset.ts";
 import { PRESETS } from "../../src/agents/presets/presets.ts";
-import type { AgentSettings } from "../../src/config/schema.ts";
+import { type AgentSettings, PERMISSIONS } from "../../src/config/schema.ts";
 
 type Written = Partial<Pick<AgentSettings, "command" | "preset" | "permissions" | "args">>;
 const SESSION = "11111111-1111-4111-8111-111111111111";
@@ -107,8 +107,8 @@ const COPILOT = "--output-format json --no-ask-user --no-auto-update --no-color 
 /** For every preset and permission: the arguments of a new session, without a model and without further arguments. */
 const ARGUMENTS: Readonly<Record<PresetName, Readonly<Record<Permissions, string>>>> = {
   claude: {
-    read: "-p --output-format stream-json --verbose --permission-mode dontAsk --allowedTools Read Glob Grep",
-    edit: "-p --output-format stream-json --verbose --permission-mode acceptEdits",
+    read: "-p --output-format stream-json --verbose --permission-mode dontAsk --disallowedTools Bash,Write,Edit,NotebookEdit",
+    edit: "-p --output-format stream-json --verbose --permission-mode acceptEdits --disallowedTools Bash",
     work: "-p --output-format stream-json --verbose --permission-mode acceptEdits --allowedTools Bash",
     full: "-p --output-format stream-json --verbose --permission-mode bypassPermissions",
   },
@@ -119,7 +119,7 @@ const ARGUMENTS: Readonly<Record<PresetName, Readonly<Record<Permissions, string
     full: "-o stream-json --approval-mode yolo --skip-trust",
   },
   copilot: {
-    read: `${COPILOT} --session-id ${SESSION}`,
+    read: `${COPILOT} --allow-all-tools --available-tools view,grep,glob --session-id ${SESSION}`,
     edit: `${COPILOT} --allow-tool write --session-id ${SESSION}`,
     work: `${COPILOT} --allow-all-tools --session-id ${SESSION}`,
     full: `${COPILOT} --allow-all --session-id ${SESSION}`,
@@ -131,7 +131,7 @@ const ARGUMENTS: Readonly<Record<PresetName, Readonly<Record<Permissions, string
     full: "exec --json --skip-git-repo-check --dangerously-bypass-approvals-and-sandbox -",
   },
   opencode: {
-    read: "run --format json --agent plan",
+    read: "run --format json",
     edit: "run --format json",
     work: "run --format json",
     full: "run --format json --auto",
@@ -201,18 +201,27 @@ t.test(
   },
 );
 
-t.test("a preset's variables are below the agent's own", async (t) => {
+t.test("a preset's variables are below the agent's own, and say what its flags cannot", async (t) => {
   for (const preset of NAMES) {
-    const { env } = PRESETS[preset];
-    t.same(environmentOf({ preset, env: {} }), env, preset);
-    for (const name of Object.keys(env)) {
-      t.same(environmentOf({ preset, env: { [name]: "mine", OTHER: "x" } }), { ...env, [name]: "mine", OTHER: "x" });
-      const settings = { preset, env: { [name]: "mine" }, envPass: [name] };
-      t.equal(remoteEnvironment({ [name]: "daemon's" }, settings, {})[name], "mine", `${preset}: ${name}`);
-      t.equal(remoteEnvironment({}, { ...settings, env: {} }, {})[name], env[name]);
+    for (const permissions of PERMISSIONS) {
+      const env = PRESETS[preset].env(permissions);
+      const agent = { preset, permissions };
+      t.same(environmentOf({ ...agent, env: {} }), env, preset);
+      for (const name of Object.keys(env)) {
+        t.same(environmentOf({ ...agent, env: { [name]: "mine", OTHER: "x" } }), {
+          ...env,
+          [name]: "mine",
+          OTHER: "x",
+        });
+        const settings = { ...agent, env: { [name]: "mine" }, envPass: [name] };
+        t.equal(remoteEnvironment({ [name]: "daemon's" }, settings, {})[name], "mine", `${preset}: ${name}`);
+        t.equal(remoteEnvironment({}, { ...settings, env: {} }, {})[name], env[name]);
+      }
     }
   }
-  t.same(environmentOf({ env: { A: "1" } }), { A: "1" });
+  t.same(environmentOf({ permissions: "work", env: { A: "1" } }), { A: "1" });
+  const { OPENCODE_PERMISSION = "" } = PRESETS.opencode.env("read");
+  t.same(JSON.parse(OPENCODE_PERMISSION), { edit: "deny", bash: "deny" });
 });
 
 t.test("output is read as the preset's program prints it, unless something else is said", async (t) => {
