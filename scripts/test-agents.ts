@@ -10,11 +10,12 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { installProgram, PROGRAMS, type ProgramName } from "../test/support/agent-programs.ts";
+import { installOpenClaw } from "../test/support/openclaw-program.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const REAL = join(ROOT, "test", "real");
-/** What each test needs beside its own program. */
-const NEEDS: Readonly<Record<string, readonly ProgramName[]>> = { ssh: ["gemini"] };
+/** What a test needs that is not called after its program. */
+const PROGRAM_OF: Readonly<Record<string, ProgramName>> = { ssh: "gemini", process: "codex" };
 
 const known = readdirSync(REAL)
   .map((file) => basename(file, ".ts"))
@@ -32,19 +33,26 @@ if (values.help || unknown.length > 0) {
 const names = positionals.length > 0 ? positionals : known;
 
 for (const name of names) {
-  for (const program of NEEDS[name] ?? (name in PROGRAMS ? [name as ProgramName] : [])) {
-    const startedAt = Date.now();
-    await installProgram(program);
-    console.log(
-      `${program} ${PROGRAMS[program].version}: installed (${Math.round((Date.now() - startedAt) / 1000)} s)`,
-    );
-  }
+  const startedAt = Date.now();
+  const what = await install(name);
+  console.log(`${what}: installed (${Math.round((Date.now() - startedAt) / 1000)} s)`);
 }
 process.exitCode = runIsolated(names.map((name) => join("test", "real", `${name}.ts`)));
 
+/** Needs the network, the first time. */
+async function install(name: string): Promise<string> {
+  if (name === "openclaw") {
+    await installOpenClaw();
+    return "openclaw and a Node of its own";
+  }
+  const program = PROGRAM_OF[name] ?? (name as ProgramName);
+  await installProgram(program);
+  return `${program} ${PROGRAMS[program].version}`;
+}
+
 /** One after the other: each has a daemon, a model server and a program of hundreds of megabytes. */
 function runIsolated(files: readonly string[]): number {
-  const tap = ["node_modules/.bin/tap", "--jobs=1", "--timeout=600", "--disable-coverage", ...files];
+  const tap = ["node_modules/.bin/tap", "--jobs=1", "--timeout=900", "--disable-coverage", ...files];
   // A user of his own gets a namespace too, as its root.
   const namespace = process.getuid?.() === 0 ? ["-n"] : ["-rn"];
   if (!existsSync("/usr/bin/unshare"))

@@ -49,7 +49,7 @@ t.test("only plain files have a size", async (t) => {
     "prw------- 1 0 0 99 Nov 22 20:00 /runs/ses_1/stderr.log",
   ];
   const shell = await shellThatAnswers(() => `${listing.join("\n")}\n.\n`);
-  t.same((await shell.sizes(["ses_1"])).get("ses_1"), { stdout: 12, stderr: 0, hasExit: false });
+  t.same((await shell.sizes(["ses_1"])).get("ses_1"), { stdout: 12, stderr: 0, usage: 0, hasExit: false });
   shell.close();
 });
 

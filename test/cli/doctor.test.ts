@@ -84,12 +84,12 @@ t.test("--run sends a task through the real program, and each step is a line", a
       "ok    gemini          task: the task is in done",
       "ok    gemini          lock: held while it was at work, and released",
       "ok    gemini          metrics: 1 more dispatched, 1 more completed",
-      "ok    gemini          cost: 1200 tokens in (200 of them from a cache), 40 out by gemini-2.5-pro; $0.00168, estimated from the prices of its model",
+      "ok    gemini          cost: 1200 tokens in (200 of them from a cache), 50 out by gemini-2.5-pro; $0.00178, estimated from the prices of its model",
       "ok    gemini          removed: the task is off the board again",
       "warn  missing         not run: it is unavailable: surely-not-installed is not on the PATH of its agent",
     ].join("\n"),
   );
-  t.match(shown.at(-1), "ok    run             1 sent; paid: $0.00168");
+  t.match(shown.at(-1), "ok    run             1 sent; paid: $0.00178");
   t.same((await daemon.client.get<{ tasks: object[] }>("/api/tasks")).tasks, []);
 
   const [session] = (await daemon.client.get<{ sessions: { id: string }[] }>("/api/sessions")).sessions;

@@ -24,6 +24,8 @@ interface Facts {
   readonly cost: { readonly basis: "measured" | "estimated"; readonly by: "program" | "prices" | "multiplier" };
   /** A failure that it does not try again for minutes, and what that is. */
   readonly error: { readonly marker: string; readonly class: string };
+  /** Whether it says that it uses a tool before that is over; default: it does. */
+  readonly tellsOfTools?: boolean;
 }
 
 const PROGRAM_FACTS: Readonly<Record<ProgramName, Facts>> = {
@@ -49,6 +51,7 @@ const PROGRAM_FACTS: Readonly<Record<ProgramName, Facts>> = {
   },
   opencode: {
     model: "stub/stub-model",
+    tellsOfTools: false,
     cost: { basis: "measured", by: "program" },
     error: { marker: "[[FAIL 401]]", class: "auth" },
   },
@@ -62,7 +65,7 @@ const CALLBACK =
 
 /** All that is asked of a preset. `way`: how the program is reached; default: as a local program. */
 export async function driveProgram(name: ProgramName, way: Way = { settings: { adapter: "cli" } }): Promise<void> {
-  const { model, cost, error } = PROGRAM_FACTS[name];
+  const { model, cost, error, tellsOfTools = true } = PROGRAM_FACTS[name];
   const { path } = await installProgram(name);
   const models = await startModelServer();
   t.teardown(() => models.close());
@@ -136,6 +139,10 @@ export async function driveProgram(name: ProgramName, way: Way = { settings: { a
     const session = await begin({ title: `Hang. [[TOOL ${command}]]` });
     await until("its tool runs", () => existsSync(join(workspace, "begun")));
     t.ok(processesOf(session.id).length > 0);
+    if (tellsOfTools) {
+      const progress = await client.soon("its last action", async () => (await client.session(session.id)).progress);
+      t.match(progress, /touch begun/, "what it does just now");
+    }
     await client.post(`/api/sessions/${session.id}/cancel`);
     t.match(await endOf(client, session), { session: { status: "cancelled" }, task: { hold: { code: "CANCELLED" } } });
     t.same(processesOf(session.id), [], "neither the program nor what its shell started");

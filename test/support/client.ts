@@ -102,6 +102,16 @@ export class Client {
     throw new Error(`waited in vain for ${what}`);
   }
 
+  /** What `look` finds, looked at again and again: for what no event tells of. */
+  async soon<T>(what: string, look: () => Promise<T | undefined>, limitMs = 30_000): Promise<T> {
+    for (const deadline = performance.now() + limitMs; performance.now() < deadline; ) {
+      const found = await look();
+      if (found !== undefined) return found;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error(`waited in vain for ${what}`);
+  }
+
   /** The session's own end, of whatever kind. */
   ended(sessionId: string): Promise<Session> {
     return this.until(`the end of ${sessionId}`, async () => {

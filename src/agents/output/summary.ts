@@ -1,4 +1,5 @@
 /** What a run's output comes to: one fold over all that was said. */
+import { addUsage } from "../../core/policy/usage.ts";
 import type { Usage } from "../../core/session.ts";
 import { toSentence } from "../agent-problem.ts";
 import type { Said, Trouble } from "./said.ts";
@@ -75,7 +76,7 @@ export class Summarizer {
         if (this.#refused.size < REFUSED_MAX) this.#refused.add(toSentence(said.tool, NAME_LENGTH_MAX) || "a tool");
         return;
       case "usage":
-        this.#usage = add(this.#usage, said.usage);
+        this.#usage = addUsage(this.#usage, said.usage);
         return;
       case "totals":
         this.#totals = { ...this.#totals, ...said.usage };
@@ -127,15 +128,4 @@ export class Summarizer {
       totals: own(this.#totals),
     };
   }
-}
-
-const COUNTED = ["inputTokens", "cacheReadTokens", "cacheWriteTokens", "outputTokens", "costUsd"] as const;
-
-function add(before: Usage = {}, more: Usage): Usage {
-  const sum: Record<string, number | string> = { ...before, ...more };
-  for (const key of COUNTED) {
-    const [a, b] = [before[key], more[key]];
-    if (a !== undefined && b !== undefined) sum[key] = a + b;
-  }
-  return sum as Usage;
 }

@@ -199,7 +199,7 @@ export function runEnded(report: RunReport): Command<null> {
     const agentSession = addTotals(report.agentSession, resumes);
     const { exit } = report;
     if (session.status === "stopping")
-      return accept([ended(context, session, { exit, usage, agentSession })], () => null);
+      return accept([ended(context, session, { exit, usage, agentSession, warnings: report.warnings })], () => null);
 
     const said = session.reported === undefined ? report.outcome : completedWith(session.reported.result);
     if (said.status === "completed" && mustVerify(session) && report.verification === undefined)

@@ -1,4 +1,4 @@
-/** What an attempt used where the agent's program counts on through all attempts of its own session: nothing is counted twice. */
+/** Sums of what was used, and what an attempt used where the agent's program counts on through all attempts of its own session: nothing is counted twice. */
 import type { AgentSession, Resumption, Usage } from "../session.ts";
 
 const COUNTED = ["inputTokens", "cacheReadTokens", "cacheWriteTokens", "outputTokens", "costUsd"] as const;
@@ -25,4 +25,14 @@ export function addTotals(ended: AgentSession | undefined, resumed: Resumption |
   if (ended === undefined || ended.totals !== undefined) return ended;
   if (resumed?.id !== ended.id || resumed.totals === undefined) return ended;
   return { ...ended, totals: resumed.totals };
+}
+
+/** Both together; the later one names the model. */
+export function addUsage(before: Usage = {}, more: Usage): Usage {
+  const sum: Record<string, number | string> = { ...before, ...more };
+  for (const key of COUNTED) {
+    const [a, b] = [before[key], more[key]];
+    if (a !== undefined && b !== undefined) sum[key] = a + b;
+  }
+  return sum as Usage;
 }

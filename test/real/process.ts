@@ -1,0 +1,3 @@
+import { driveProgram } from "./driver.ts";
+
+await driveProgram("codex", { settings: { adapter: "spawn", via: "process" } });
