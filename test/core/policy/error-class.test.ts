@@ -60,6 +60,14 @@ const CODES: Readonly<Record<string, ErrorClass>> = {
   TIMED_OUT: "timed_out",
   START_TIMED_OUT: "timed_out",
   STALLED: "timed_out",
+  NO_WORKTREE: "bad_config",
+  PROVIDER_AUTHENTICATION_FAILED: "auth",
+  PROVIDER_RATE_LIMITED: "rate_limit",
+  GATEWAY_RESTARTED: "killed",
+  CANCELLED_THERE: "killed",
+  NOT_CANCELLED: "unknown",
+  SPAWN_REFUSED: "unknown",
+  AGENT_FAILED: "unknown",
 };
 
 t.test("every class says whether a person is needed, and whether it came from outside", async (t) => {
