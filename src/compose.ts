@@ -6,7 +6,7 @@ import type { Logger } from "pino";
 import { hasNoEnvironment, wantsCallback } from "./agents/callback-way.ts";
 import { startWake } from "./agents/openclaw/wake.ts";
 import { transcriberOf } from "./agents/output/transcriber.ts";
-import { loadPrices } from "./agents/prices.ts";
+import { priceOf } from "./agents/prices.ts";
 import { buildPrompt } from "./agents/prompt.ts";
 import { pruneRuns } from "./agents/prune-runs.ts";
 import { createRegistry } from "./agents/registry.ts";
@@ -66,7 +66,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
   const { journal } = storage;
   const dataDirectory = storage.directory.path;
   const secret = Buffer.from(storage.directory.secret, "hex");
-  const [archive, priceOf] = await Promise.all([openArchives(dataDirectory, log), loadPrices()]);
+  const archive = await openArchives(dataDirectory, log);
   const registry = createRegistry({ config, clock, environment: process.env });
   const signs = new Signs();
 

@@ -1,8 +1,9 @@
 /** What tokens cost: by a maintained table of prices, or else by the agent's multiplier. */
+import { createRequire } from "node:module";
 import type { Agent } from "../core/agent.ts";
 import type { Cost, Usage } from "../core/session.ts";
 
-export type PriceOf = (agent: Agent | undefined, usage: Usage | undefined) => Cost;
+type Table = typeof import("@pydantic/genai-prices");
 
 const UNKNOWN: Cost = { usd: null, basis: "unknown" };
 /** What costs "1x": the multipliers of the config are those of the mission's table, where this model has 1. */
@@ -13,42 +14,49 @@ const REFERENCE_MODEL = "gemini-2.5-pro";
  */
 const SHORT_REQUEST_TOKENS = 100_000;
 
-/** Reads the table, which takes some 30 ms. It is part of the package: nothing is asked of anybody. */
-export async function loadPrices(): Promise<PriceOf> {
-  const { calcPrice } = await import("@pydantic/genai-prices");
+/** What an agent's session was worth that used so much. Never NaN, never negative; a silent 0 neither. */
+export function priceOf(agent: Agent | undefined, usage: Usage | undefined): Cost {
+  if (usage === undefined) return UNKNOWN;
+  if (usage.costUsd !== undefined && isAmount(usage.costUsd))
+    return { usd: usage.costUsd, basis: "measured", by: "program" };
+  const { inputTokens = 0, outputTokens = 0 } = usage;
+  if (inputTokens + outputTokens === 0) return UNKNOWN;
+  const model = usage.model ?? agent?.model ?? null;
+  const listed = model === null ? null : fromTable(usage, model);
+  if (listed !== null) return estimated(listed, "prices");
+  const reference = fromTable(usage, REFERENCE_MODEL);
+  if (agent === undefined || reference === null) return UNKNOWN;
+  return estimated(reference * agent.costMultiplier, "multiplier");
+}
 
-  /** In US dollars; `null` where the table does not have the model. */
-  const fromTable = (usage: Usage, model: string): number | null => {
-    const { inputTokens = 0, cacheReadTokens = 0, cacheWriteTokens = 0, outputTokens = 0 } = usage;
-    const times = Math.max(1, inputTokens / SHORT_REQUEST_TOKENS);
-    const share = {
-      input_tokens: inputTokens / times,
-      cache_read_tokens: cacheReadTokens / times,
-      cache_write_tokens: cacheWriteTokens / times,
-      output_tokens: outputTokens / times,
-    };
-    try {
-      const price = (calcPrice(share, modelName(model))?.total_price ?? Number.NaN) * times;
-      return isAmount(price) && price > 0 ? price : null;
-    } catch {
-      // More tokens from the cache than there are, and such: an agent may say anything.
-      return null;
-    }
+/** In US dollars; `null` where the table does not have the model. */
+function fromTable(usage: Usage, model: string): number | null {
+  const { inputTokens = 0, cacheReadTokens = 0, cacheWriteTokens = 0, outputTokens = 0 } = usage;
+  const times = Math.max(1, inputTokens / SHORT_REQUEST_TOKENS);
+  const share = {
+    input_tokens: inputTokens / times,
+    cache_read_tokens: cacheReadTokens / times,
+    cache_write_tokens: cacheWriteTokens / times,
+    output_tokens: outputTokens / times,
   };
+  try {
+    const price = (table().calcPrice(share, modelName(model))?.total_price ?? Number.NaN) * times;
+    return isAmount(price) && price > 0 ? price : null;
+  } catch {
+    // More tokens from the cache than there are, and such: an agent may say anything.
+    return null;
+  }
+}
 
-  return (agent, usage) => {
-    if (usage === undefined) return UNKNOWN;
-    if (usage.costUsd !== undefined && isAmount(usage.costUsd))
-      return { usd: usage.costUsd, basis: "measured", by: "program" };
-    const { inputTokens = 0, outputTokens = 0 } = usage;
-    if (inputTokens + outputTokens === 0) return UNKNOWN;
-    const model = usage.model ?? agent?.model ?? null;
-    const listed = model === null ? null : fromTable(usage, model);
-    if (listed !== null) return estimated(listed, "prices");
-    const reference = fromTable(usage, REFERENCE_MODEL);
-    if (agent === undefined || reference === null) return UNKNOWN;
-    return estimated(reference * agent.costMultiplier, "multiplier");
-  };
+let loaded: Table | null = null;
+
+/**
+ * Part of the package: nothing is asked of anybody. Read when the first price is wanted, since that takes some 30 ms, which no start
+ * should wait for; and by `require`, since the rules that want it cannot wait either.
+ */
+function table(): Table {
+  loaded ??= createRequire(import.meta.url)("@pydantic/genai-prices") as Table;
+  return loaded;
 }
 
 /** Some programs put the provider before the name. */

@@ -3,11 +3,10 @@ import assert from "node:assert/strict";
 import { calcPrice } from "@pydantic/genai-prices";
 import fc from "fast-check";
 import t from "tap";
-import { loadPrices } from "../../src/agents/prices.ts";
+import { priceOf as price } from "../../src/agents/prices.ts";
 import type { Usage } from "../../src/core/session.ts";
 import { anAgent } from "../core/world.ts";
 
-const price = await loadPrices();
 const agent = (model: string | null, costMultiplier = 3) => anAgent({ name: "a", model, costMultiplier });
 const MODELS = ["claude-sonnet-4-5", "gemini-2.5-pro"] as const;
 
