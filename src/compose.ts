@@ -151,6 +151,7 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
       deadlineAt: session.deadlineAt,
       hasBegun: session.run !== undefined,
       isolation: session.isolation,
+      taskCreatedAt: state.tasks.byId.get(session.taskId)?.createdAt,
       resumes: session.resumes,
       workOf: session.resumes?.origin,
     }),
@@ -236,6 +237,8 @@ async function composeOn(storage: Storage, first: Config, log: DaemonOptions["lo
     draining = true;
     cancelPrune();
     wake.stop();
+    // Whoever waits for git is answered that it was stopped.
+    registry.worktrees.close();
     const settled = wakeUp.stop();
     await app.close();
     // Together: a look at a remote run that is under way ends with its connection.

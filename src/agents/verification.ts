@@ -4,7 +4,7 @@
  */
 import type { Config, VerifierSettings } from "../config/schema.ts";
 import type { Verification } from "../core/decide/report.ts";
-import type { ActiveSession } from "../core/session.ts";
+import type { ActiveSession, SessionError } from "../core/session.ts";
 import type { AgentAdapter, Clock, Run, RunEnd, RunSpec, Verifier, VerifierListener } from "../dispatcher/ports.ts";
 
 export interface VerificationParts {
@@ -53,7 +53,11 @@ class VerificationRun implements Run {
     if (name === undefined) return this.#listener.ended({ ok: true });
     const { verifiers } = this.#parts.config();
     const settings = Object.hasOwn(verifiers, name) ? verifiers[name] : undefined;
-    if (settings === undefined) return this.#fail(name, 'there is no such verifier in the config ("verifiers")');
+    if (settings === undefined)
+      return this.#fail({
+        code: "BAD_CONFIG",
+        message: `its work cannot be verified: there is no "${name}" in the config's "verifiers"`,
+      });
     this.#listener.began(name);
     this.#check(name, settings, checksOf(settings, this.#session.startedAt), () => this.#next(rest));
   }
@@ -70,7 +74,7 @@ class VerificationRun implements Run {
         // It is over, and nothing of it is left to let go of.
         this.#run?.detach().catch(() => {});
         if (end.outcome.status === "completed") this.#check(name, settings, rest, done);
-        else this.#fail(name, why(check, end));
+        else this.#fail(errorOf(name, check, end));
       },
     });
     // One that was begun before a restart is found by this, and ended; a new one is not begun.
@@ -95,13 +99,8 @@ class VerificationRun implements Run {
     };
   }
 
-  #fail(name: string, message: string): void {
-    if (this.#isDetached) return;
-    const error = {
-      code: "VERIFICATION_FAILED",
-      message: `the agent says that it is done, but "${name}" says no: ${message}`,
-    };
-    this.#listener.ended({ ok: false, error } satisfies Verification);
+  #fail(error: SessionError): void {
+    if (!this.#isDetached) this.#listener.ended({ ok: false, error } satisfies Verification);
   }
 }
 
@@ -129,17 +128,34 @@ done
 [ -z "$missing" ]`;
 
 /**
- * Something is newer than the time $1 (as \`touch -t\` has it, UTC): a commit or a file that git knows or does not ignore, where there is
- * git, else any file.
+ * Something is newer than the time $1 (as `touch -t` has it, UTC): a commit, a file that git finds changed or does not know yet, or the
+ * folder of a file that is gone; where there is no git, anything. Of what the repository's config names, nothing is run: neither filters
+ * nor a file system monitor, since the agent may have put them there.
  */
 const CHANGED = `mark=\${TMPDIR:-/tmp}/jarvis-changed.$$
 TZ=UTC touch -t "$1" "$mark" || exit 2
 trap 'rm -f "$mark"' EXIT
+count=0
+set_config() {
+  export "GIT_CONFIG_KEY_$count=$1" "GIT_CONFIG_VALUE_$count=$2"
+  count=$((count + 1))
+  export "GIT_CONFIG_COUNT=$count"
+}
+set_config core.fsmonitor false
+set_config core.untrackedCache false
+while IFS= read -r key; do
+  [ -z "$key" ] || set_config "$key" ''
+done <<END
+$(git config --name-only --get-regexp '^filter[.]' 2>/dev/null)
+END
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
   [ -n "$(find "$(git rev-parse --git-path logs/HEAD)" -newer "$mark" 2>/dev/null)" ] && exit 0
-  [ -n "$(git ls-files --deleted | head -n 1)" ] && exit 0
-  git ls-files -z --modified --others --exclude-standard |
-    xargs -0 sh -c 'for file do [ -n "$(find "$file" -prune -newer "$0")" ] && { echo yes; break; }; done' "$mark" | grep -q yes && exit 0
+  { git ls-files -z --modified --others --exclude-standard; git ls-files -z --deleted; } 2>/dev/null | xargs -0 sh -c '
+    for file do
+      file=./$file
+      while [ ! -e "$file" ] && [ ! -L "$file" ]; do file=\${file%/*}; done
+      [ -z "$(find "$file" -prune -newer "$0")" ] || { echo yes; break; }
+    done' "$mark" | grep -q yes && exit 0
 else
   [ -n "$(find . ! -name . -newer "$mark" 2>/dev/null | head -n 1)" ] && exit 0
 fi
@@ -151,6 +167,19 @@ function touchTime(at: number): string {
   const [, year, month, day, hours, minutes, seconds] =
     /^(\d+)-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)/.exec(new Date(at - 1000).toISOString()) ?? [];
   return `${year}${month}${day}${hours}${minutes}.${seconds}`;
+}
+
+/** How a verifier ends that was run, and does not say yes. */
+const SAYS_NO = new Set(["EXIT_STATUS", "SIGNAL", "TIMED_OUT", "OUTPUT_LIMIT", "STOPPED"]);
+
+/** One that could not be run says nothing of the work: what is in its way keeps its own code, and is mended or tried again like any such. */
+function errorOf(name: string, check: Check, end: RunEnd): SessionError {
+  const code = "error" in end.outcome ? end.outcome.error.code : "";
+  if (SAYS_NO.has(code)) {
+    const message = `the agent says that it is done, but "${name}" says no: ${why(check, end)}`;
+    return { code: "VERIFICATION_FAILED", message };
+  }
+  return { code, message: `its work cannot be verified ("${name}"): ${why(check, end)}` };
 }
 
 function why({ kind }: Check, { outcome }: RunEnd): string {

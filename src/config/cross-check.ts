@@ -17,6 +17,7 @@ export function crossCheck(settings: Settings): CrossChecked {
     problems: [
       ...checkHumans(settings),
       ...checkVerifiers(settings),
+      ...checkUrls(settings),
       ...agents.flatMap(([name, agent]) => [...checkName(name, settings), ...checkStart(name, agent)]),
     ],
     warnings: [
@@ -32,6 +33,22 @@ function checkHumans(settings: Settings): ConfigProblem[] {
   return [
     { path: `humans[${index}]`, found: '"auto"', wanted: 'another name ("auto" leaves the choice of the agent open)' },
   ];
+}
+
+/** What looks like a URL may be none: a port beyond 65535, for example. */
+function checkUrls({ server, wake, agents }: Settings): ConfigProblem[] {
+  const urls: readonly (readonly [path: string, url: string | undefined])[] = [
+    ["server.publicUrl", server.publicUrl],
+    ["wake.url", wake?.url],
+    ...Object.entries(agents).map(
+      ([name, agent]) => [`agents${showKey(name)}.openclaw.url`, agent.openclaw?.url] as const,
+    ),
+  ];
+  return urls.flatMap(([path, url]) =>
+    url === undefined || URL.canParse(url)
+      ? []
+      : [{ path, found: JSON.stringify(url), wanted: "a URL with a host and a port that exist" }],
+  );
 }
 
 function checkVerifiers({ verifiers }: Settings): ConfigProblem[] {

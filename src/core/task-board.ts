@@ -1,7 +1,7 @@
 /** The task board: the fold that `tasks.json` holds. */
 import type { Event } from "./event.ts";
 import { type Queues, queuesOf, requeue } from "./queue.ts";
-import type { Task, TaskChanges } from "./task.ts";
+import { type Task, type TaskChanges, withNewFields } from "./task.ts";
 
 export interface TaskBoard {
   /** The last event that was folded in. */
@@ -82,11 +82,6 @@ export function foldTasks(board: TaskBoard, event: Event): void {
     default:
       return;
   }
-}
-
-/** A task that was written down before these fields existed. */
-function withNewFields(task: Task): Task {
-  return task.verify === undefined ? { ...task, verify: [], isolation: null } : task;
 }
 
 function change(board: TaskBoard, taskId: string, changes: TaskChanges, at: number): void {

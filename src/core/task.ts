@@ -67,3 +67,8 @@ export interface Task {
 
 /** What changes of a task: a key that is absent stays as it is, `null` clears. Never `undefined`, which JSON would lose. */
 export type TaskChanges = Partial<Omit<Task, "id" | "version" | "createdAt" | "updatedAt" | "comments">>;
+
+/** A task as it is read back, which may have been written down before these fields existed. */
+export function withNewFields(task: Task): Task {
+  return task.verify === undefined ? { ...task, verify: [], isolation: null } : task;
+}

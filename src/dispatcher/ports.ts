@@ -81,6 +81,8 @@ export interface RunSpec {
   readonly hasBegun?: boolean | undefined;
   /** `worktree`: in the task's own git worktree, which is made where there is none yet. */
   readonly isolation?: Isolation | undefined;
+  /** When its task was made, ms since the epoch: ids may come again. */
+  readonly taskCreatedAt?: number | undefined;
   /** The agent's own session that its program is to go on with. */
   readonly resumes?: Resumption | undefined;
   /** The session in whose work folder it runs, where there is neither a workspace nor a `workdir`; absent = this one. */

@@ -1,7 +1,7 @@
 /** The two archives, of tasks and of sessions, as the daemon reads and writes them. */
 import { fromRecord, toRecord } from "../api/records.ts";
 import type { EndedSession } from "../core/session.ts";
-import type { Task } from "../core/task.ts";
+import { type Task, withNewFields } from "../core/task.ts";
 import type { Archive as ArchivePort } from "../dispatcher/ports.ts";
 import { openArchive } from "./archive.ts";
 import type { Log } from "./log.ts";
@@ -43,11 +43,14 @@ export async function openArchives(directory: string, log: Log): Promise<Archive
     appendTasks: (records) => tasks.append(records.map(toRecord)),
     appendSessions: (records) => sessions.append(records.map(toRecord)),
     hasTask: (taskId) => tasks.has(taskId),
-    task: async (taskId) => readBack<Task>(await tasks.get(taskId)),
+    async task(taskId) {
+      const task = readBack<Task>(await tasks.get(taskId));
+      return task === null ? null : withNewFields(task);
+    },
     session: async (sessionId) => readBack<EndedSession>(await sessions.get(sessionId)),
     async tasks(cursor, limit) {
       const { records, nextCursor } = await tasks.list(cursor, limit);
-      return { records: records.map((record) => fromRecord<Task>(record)), nextCursor };
+      return { records: records.map((record) => withNewFields(fromRecord<Task>(record))), nextCursor };
     },
     async sessions(cursor, limit) {
       const { records, nextCursor } = await sessions.list(cursor, limit);

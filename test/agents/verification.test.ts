@@ -64,7 +64,7 @@ t.test("a command says yes with 0, and no with everything else and what it print
   t.match(says(await verify("broken")), /"broken" says no: .*status 3: trouble[\s\S]*3 of 41 tests fail/);
   t.match(says(await verify("missing")), /not installed/);
   t.match(says(await verify("slow")), /its total time/);
-  t.match(says(await verify("nobody-knows-it")), /there is no such verifier in the config/);
+  t.match(says(await verify("nobody-knows-it")), /cannot be verified: there is no "nobody-knows-it" in the config/);
   t.same(reports, [], "none of that says anything of the agent");
 });
 
@@ -122,6 +122,28 @@ t.test("something must have changed since the session began", async (t) => {
   t.match(says(await verify("changed")), /nothing in the workspace has changed/);
   rmSync(file("kept"));
   t.same(await verify("changed"), { ok: true }, "a file that is gone");
+
+  // What the repository names to be run belongs to whoever may write into it.
+  git(workspace, "checkout", "--", "kept");
+  for (const name of ["kept", ".git/logs/HEAD"]) old(file(name));
+  const run = `${join(workspace, "..", "run.sh")}`;
+  writeFileSync(run, '#!/bin/sh\ntouch "$0.ran"\ncat\n', { mode: 0o755 });
+  git(workspace, "config", "core.fsmonitor", run);
+  git(workspace, "config", "filter.own name.clean", run);
+  writeFileSync(file(".git/info/attributes"), "* filter=own name\n");
+  writeFileSync(file("-delete"), "a name like an argument of find");
+  t.same(await verify("changed"), { ok: true });
+  rmSync(file("-delete"));
+  writeFileSync(file("made"), "changed, so that git looks into it");
+  rmSync(`${run}.ran`, { force: true });
+  t.same(await verify("changed"), { ok: true });
+  t.equal(readOr(`${run}.ran`, "no"), "no", "none of it was run");
+});
+
+t.test("what cannot be verified is not said to be wrong", async (t) => {
+  const { verify } = setUp(t, { missing: { command: ["surely-not-installed"] } });
+  t.match(await verify("missing"), { error: { code: "NOT_INSTALLED", message: /cannot be verified \("missing"\)/ } });
+  t.match(await verify("nobody-knows-it"), { error: { code: "BAD_CONFIG" } });
 });
 
 t.test("one that is stopped ends with all that it started, and says no", async (t) => {

@@ -111,9 +111,11 @@ name.txt"; ${AS_AGENT} commit -qam work; rm gone.txt; echo staged >staged; git a
       { path: "link", status: "added", additions: 1, deletions: 0 },
       { path: "new\nname.txt", status: "renamed", from: "old name.txt", additions: 0, deletions: 0 },
       { path: "staged", status: "added", additions: 1, deletions: 0 },
+      // A repository in this one is named, not entered: nobody loses it for not having seen it.
+      { path: "nested/", status: "added", additions: null, deletions: null },
     ]);
     t.equal(found?.head, git(path, "rev-parse", "HEAD"));
-    t.equal(found?.truncated, false);
+    t.equal(found?.truncated, true);
     const text = found?.diff.toString() ?? "";
     t.match(text, "+two");
     t.match(text, "+staged");
@@ -127,11 +129,12 @@ name.txt"; ${AS_AGENT} commit -qam work; rm gone.txt; echo staged >staged; git a
     writeFileSync(Buffer.from(`${path}/\xff`, "latin1"), "x");
     const more = await diff("task-1");
     t.equal(more?.truncated, true);
-    t.match(more?.files.slice(-2), [
+    t.match(more?.files.slice(-3), [
       { path: "large", additions: null },
+      { path: "nested/", additions: null },
       { path: "\ufffd", additions: null },
     ]);
-    t.equal(more?.files.length, 8);
+    t.equal(more?.files.length, 9);
 
     const cut = await diff("task-1", 200);
     t.equal(cut?.truncated, true);
@@ -492,3 +495,15 @@ function slowGit(t: Test, folder: string, context: ReturnType<typeof testAgents>
   };
   return { adapter, began };
 }
+
+t.test("another task of the same id does not get what was left of the first", async (t) => {
+  const { adapter, agent, workspaces, remove } = setUp(t);
+  const { path: workspace } = testRepository(join(workspaces, "r"), { "a.txt": "one\n" });
+  const run = (taskCreatedAt: number) =>
+    runToEnd(adapter, newSpec(agent(sh("echo left >left")), { workspace, ...ISOLATED, taskCreatedAt }));
+  t.match(await run(1), { outcome: { status: "completed" } });
+  t.match(await run(1), { outcome: { status: "completed" } }, "its own next attempt does");
+  t.match(await run(2), { outcome: { error: { code: "NO_WORKTREE", message: /an earlier task of the id task-1/ } } });
+  t.equal(await remove("task-1", true), "removed");
+  t.match(await run(2), { outcome: { status: "completed" } });
+});

@@ -208,6 +208,19 @@ t.test("wrong settings are named with their path, what was found and what was wa
       ['budgets[0].scope: found "gemini", wanted "all", "agent:<name>" or "project:<name>"'],
     ],
     [
+      "URLs that only look like some",
+      {
+        file: {
+          wake: { url: "http://127.0.0.1:99999/hooks/wake" },
+          agents: { claude: { adapter: "spawn", via: "openclaw", openclaw: { url: "http://127.0.0.1:99999" } } },
+        },
+      },
+      [
+        'wake.url: found "http://127.0.0.1:99999/hooks/wake", wanted a URL with a host and a port that exist',
+        'agents.claude.openclaw.url: found "http://127.0.0.1:99999", wanted a URL with a host and a port that exist',
+      ],
+    ],
+    [
       "several at once",
       { file: { server: { port: -1 }, dispach: {} }, env: { JARVIS_PORT: "x" } },
       [

@@ -48,7 +48,8 @@ function openIsolated(
     // A check of what was done looks where it was done, and makes nothing.
     if (spec.command !== undefined) return worktrees.find(taskId);
     const timeLimitMs = Math.min(WORKTREE_LIMIT_MS, spec.deadlineAt - clock.now());
-    return worktrees.prepare(taskId, isolatedWorkspace(context, spec), { signal, timeLimitMs });
+    const { taskCreatedAt = null } = spec;
+    return worktrees.prepare(taskId, isolatedWorkspace(context, spec), { signal, timeLimitMs, taskCreatedAt });
   };
   return new IsolatedRun({
     clock,

@@ -44,7 +44,7 @@ export function parseFamilies(details: unknown): ReadonlyMap<string, Family> | n
   for (const task of Array.isArray(tasks) ? tasks : []) {
     const family = familyOf(task);
     const taskId = textOf(get(task, "taskId"));
-    if (taskId !== null && !ENDED_TASK.has(String(get(task, "status")))) family.runningTasks.push(taskId);
+    if (taskId !== null && !ENDED_TASK.has(textOf(get(task, "status")) ?? "")) family.runningTasks.push(taskId);
     family.error ??= textOf(get(task, "error"));
     family.activeAt = Math.max(family.activeAt, numberOf(get(get(task, "execution"), "lastActivityAt")));
   }

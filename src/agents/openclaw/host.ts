@@ -1,6 +1,7 @@
 /** The runs at one gateway: one look at its list serves all of them, and a gateway that is away is asked less and less often. */
 import type { OpenClawSettings } from "../../config/schema.ts";
 import type { Clock } from "../../dispatcher/ports.ts";
+import { toSessionError } from "../agent-problem.ts";
 import { type Family, parseFamilies } from "./children.ts";
 import { type Answer, createGateway, type Gateway, get } from "./gateway.ts";
 import type { OpenClawRun } from "./run.ts";
@@ -67,7 +68,12 @@ export class OpenClawHost {
     const silentMs = this.#silentUntil - this.#clock.monotonic();
     this.#cancelTimer = this.#clock.after(Math.max(delayMs, silentMs, 0), () => {
       this.#cancelTimer = null;
-      void this.#look();
+      // Whatever an answer holds that nobody foresaw: the runs are not left alone for it.
+      this.#look().catch((error: unknown) => {
+        this.#isLooking = false;
+        for (const run of this.#runs) run.onUnreachable(toSessionError(error), false);
+        this.#lookIn(AWAY_MAX_MS);
+      });
     });
   }
 

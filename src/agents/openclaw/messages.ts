@@ -47,12 +47,12 @@ function parseMessage(message: unknown, index: number): Message {
   const content = get(message, "content");
   return {
     seq: Number.isSafeInteger(seq) ? Number(seq) : index + 1,
-    role: String(get(message, "role")),
+    role: textOf(get(message, "role")),
     parts:
       typeof content === "string" ? [{ kind: "text", text: content }] : Array.isArray(content) ? parts(content) : [],
     isCut: get(meta, "truncated") === true,
     isError: get(message, "stopReason") === "error" || get(message, "customType") === "run-failed-before-reply",
-    model: typeof get(message, "model") === "string" ? String(get(message, "model")) : null,
+    model: textOf(get(message, "model")) || null,
     // What a provider had in its cache went into the model all the same.
     inputTokens: amount(usage, "input") + amount(usage, "cacheRead") + amount(usage, "cacheWrite"),
     outputTokens: amount(usage, "output"),
@@ -65,8 +65,12 @@ function parts(content: readonly unknown[]): readonly Part[] {
     const text = get(part, "text");
     if (get(part, "type") === "text" && typeof text === "string") return [{ kind: "text", text }];
     if (get(part, "type") !== "toolCall") return [];
-    return [{ kind: "call", tool: String(get(part, "name")), args: JSON.stringify(get(part, "arguments") ?? null) }];
+    return [{ kind: "call", tool: textOf(get(part, "name")), args: JSON.stringify(get(part, "arguments") ?? null) }];
   });
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }
 
 function amount(value: unknown, key: string): number {

@@ -75,7 +75,7 @@ function wordsOf(error: Error): string {
   return error.message;
 }
 
-const RETRY_AFTER_MAX_S = 3600;
+const RETRY_AFTER_MAX_S = 300;
 
 /** A date is of no use where clocks differ. */
 function secondsOf(retryAfter: string | undefined): number | null {

@@ -309,7 +309,8 @@ export class OpenClawRun implements Run {
     if (!isComplete && now - this.#endedSince < this.#parts.pace.lastWordsMs) return;
     const stopReason = this.#stopReason ?? (this.#isLate ? "timed-out" : null);
     const sessionKey = this.#known.childKey ?? "";
-    this.#end(endOfChild({ state, error: family.error, sessionKey, stopReason, transcript }));
+    const error = family.error === null ? null : this.#withoutSecret(family.error);
+    this.#end(endOfChild({ state, error, sessionKey, stopReason, transcript }));
   }
 
   /** Fetches what the child wrote since; false where it could not be read. */

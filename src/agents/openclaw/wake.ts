@@ -63,7 +63,10 @@ export function startWake({ subscribe, settings, clock, environment, log }: Wake
     const delayMs = Math.max(GATHER_MS, calledAt + pauseMs - clock.monotonic());
     cancelTimer = clock.after(delayMs, () => {
       cancelTimer = null;
-      void call();
+      call().catch((error: unknown) => {
+        isCalling = false;
+        log.warn({ err: error }, "Jarvis cannot be told of results");
+      });
     });
   }
 

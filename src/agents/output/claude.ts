@@ -40,7 +40,7 @@ function systemLine(line: Fields): readonly Said[] {
   const status = amountOf(line["error_status"]);
   const delayMs = amountOf(line["retry_delay_ms"]) ?? 0;
   const why = status === undefined ? "the provider cannot be reached" : `the provider answers ${status}`;
-  const times = `${line["attempt"]} of ${line["max_retries"]}`;
+  const times = `${amountOf(line["attempt"]) ?? "?"} of ${amountOf(line["max_retries"]) ?? "?"}`;
   return [{ is: "note", text: `${why}; tries again in ${Math.round(delayMs / 1000)} s (${times})` }];
 }
 
@@ -81,22 +81,27 @@ function resultLine(line: Fields): readonly Said[] {
   return [...said, { is: "end", text: textOf(line["result"]) }];
 }
 
-const CLASS_OF_SUBTYPE: Readonly<Record<string, ErrorClass>> = {
-  error_max_turns: "max_turns",
-  error_max_budget_usd: "budget",
-};
+const CLASS_OF_SUBTYPE: ReadonlyMap<string, ErrorClass> = new Map([
+  ["error_max_turns", "max_turns"],
+  ["error_max_budget_usd", "budget"],
+]);
 
 function troubleOf(line: Fields): Trouble {
   const errors = Array.isArray(line["errors"]) ? line["errors"].filter((one) => typeof one === "string") : [];
   const message = textOf(line["result"]) || errors.join("; ") || textOf(line["api_error"]);
-  const known = CLASS_OF_SUBTYPE[textOf(line["subtype"])];
+  const known = CLASS_OF_SUBTYPE.get(textOf(line["subtype"]));
   const isOffline = line["api_error"] === "connection_failed";
   return { message, status: amountOf(line["api_error_status"]), class: known ?? (isOffline ? "network" : undefined) };
 }
 
+/** No session has more. */
+const MODELS_MAX = 100;
+
 /** Of all models together, and of the whole of its session: the line's own `usage` leaves out the last call of a run that failed. */
 function totalsOf(line: Fields): Said | null {
-  const models = Object.entries(fieldsOf(line["modelUsage"])).filter(([, usage]) => isFields(usage));
+  const models = Object.entries(fieldsOf(line["modelUsage"]))
+    .slice(0, MODELS_MAX)
+    .filter(([, usage]) => isFields(usage));
   const counts = models.map(([, usage]) => fieldsOf(usage));
   const all = (key: string) => sumOf(...counts.map((count) => count[key]));
   const [main] = models.toSorted(([, a], [, b]) => outputOf(b) - outputOf(a));

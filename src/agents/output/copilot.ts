@@ -36,9 +36,12 @@ function toolResult(data: Fields): readonly Said[] {
   return error["code"] === "denied" ? [result, { is: "refused", tool: textOf(data["toolName"]) }] : [result];
 }
 
+/** No session has more. */
+const MODELS_MAX = 100;
+
 /** The file of `--usage-output-file`: of the whole session, what earlier attempts used among it. */
 export function readCopilotUsage(file: Fields): readonly Said[] {
-  const models = Object.entries(fieldsOf(file["modelMetrics"]));
+  const models = Object.entries(fieldsOf(file["modelMetrics"])).slice(0, MODELS_MAX);
   const counts = models.map(([, metrics]) => fieldsOf(fieldsOf(metrics)["usage"]));
   const all = (key: string) => sumOf(...counts.map((count) => count[key]));
   const usage = usageOf({

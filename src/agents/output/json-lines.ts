@@ -1,13 +1,18 @@
 /** Lines of JSON, as programs print them: whatever is none says nothing. */
 import { type Fields, isFields, type Said, type Understand } from "./said.ts";
 
-/** A longer line is passed over: to parse one takes 10 ms for each MiB, and nothing else happens meanwhile. */
-export const LINE_BYTES_MAX = 8 * 1024 * 1024;
+/** A longer line is passed over: to parse one takes 10 ms for each MiB and more, and nothing else happens meanwhile. */
+export const LINE_BYTES_MAX = 4 * 1024 * 1024;
 
-/** What a line says; nothing, where it is no JSON or none that is known. */
+/** What a line says; nothing, where it is no JSON, none that is known, or made to trip its reader. Never throws. */
 export function readLine(line: string, understand: Understand): readonly Said[] {
   const fields = parse(line);
-  return fields === null ? [] : understand(fields);
+  if (fields === null) return [];
+  try {
+    return understand(fields);
+  } catch {
+    return [];
+  }
 }
 
 /** `null` for everything but an object. */

@@ -49,7 +49,15 @@ function stepFinish(part: Fields): readonly Said[] {
     costUsd: amountOf(part["cost"]) || undefined,
   });
   const said: Said[] = [{ is: "usage", usage }];
-  return part["reason"] === "tool-calls" ? said : [...said, { is: "end" }];
+  switch (part["reason"]) {
+    case "stop":
+      return [...said, { is: "end" }];
+    case "tool-calls":
+      return said;
+    default:
+      // It ran into a limit of the model, or was cut off by its provider.
+      return [...said, { is: "error", message: `the model ended its answer early (${textOf(part["reason"])})` }];
+  }
 }
 
 function errorLine(error: Fields): Said {

@@ -14,6 +14,8 @@ const FILES_MAX = 3000;
 const UNTRACKED_MAX = 2000;
 /** A larger one that git does not know yet is named, not read. */
 const UNTRACKED_BYTES_MAX = 16 * 1024 * 1024;
+/** Copies of them are made for the while. */
+const UNTRACKED_BYTES_IN_ALL = 256 * 1024 * 1024;
 
 /** `bytesMax`: of the diff's text. Only reads: what it needs of an index and of objects is its own, and gone afterwards. */
 export async function changesOf(record: WorktreeRecord, place: GitPlace, bytesMax: number): Promise<TaskDiff> {
@@ -81,9 +83,15 @@ async function withCopies<T>(
 /** Answers those that were left out. */
 async function addUntracked(own: GitPlace, path: string): Promise<readonly string[]> {
   const listed = await git(own, ["ls-files", "-z", "--others", "--exclude-standard"]);
-  // A name that ends with a slash is a repository in this one, which is not entered.
-  const names = namesIn(listed.stdout).filter((name) => !name.endsWith("/"));
-  const taken = names.slice(0, UNTRACKED_MAX).filter((name) => isReadable(join(path, name)));
+  const names = namesIn(listed.stdout);
+  let bytesLeft = UNTRACKED_BYTES_IN_ALL;
+  const taken = names.slice(0, UNTRACKED_MAX).filter((name) => {
+    // A name that ends with a slash is a repository in this one: it is named, not entered.
+    const size = name.endsWith("/") ? null : readableSize(join(path, name));
+    if (size === null || size > bytesLeft) return false;
+    bytesLeft -= size;
+    return true;
+  });
   if (taken.length > 0) {
     const input = Buffer.from(`${taken.join("\0")}\0`);
     const added = await git(own, ["update-index", "--add", "--remove", "--ignore-missing", "-z", "--stdin"], { input });
@@ -94,17 +102,18 @@ async function addUntracked(own: GitPlace, path: string): Promise<readonly strin
   return names.filter((name) => !known.has(name));
 }
 
-function isReadable(file: string): boolean {
+/** In bytes; `null` for what is not to be read. */
+function readableSize(file: string): number | null {
   // A name that is no UTF-8 is not the file's own here.
-  if (file.includes("\uFFFD")) return false;
+  if (file.includes("\uFFFD")) return null;
   const found = look(file);
-  if (found === null || found.size > UNTRACKED_BYTES_MAX) return false;
-  if (!found.isFile()) return true;
+  if (found === null || found.size > UNTRACKED_BYTES_MAX) return null;
+  if (!found.isFile()) return 0;
   try {
     accessSync(file, constants.R_OK);
-    return true;
+    return found.size;
   } catch {
-    return false;
+    return null;
   }
 }
 

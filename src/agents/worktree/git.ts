@@ -84,7 +84,9 @@ export async function git(place: GitPlace, args: readonly string[], options: Git
   const what = `git ${args[0]}`;
   const said = toSentence(Buffer.from(result.stderr).toString("utf8"), WORDS_LENGTH_MAX);
   const stdout = Buffer.from(result.stdout);
-  if (result.isMaxBuffer) return { status: 0, stdout, said, isCut: true };
+  if (result.isMaxBuffer && stdout.length >= (options.bytesMax ?? OUTPUT_BYTES_MAX))
+    return { status: 0, stdout, said, isCut: true };
+  if (result.isMaxBuffer) throw new AgentProblem("START_FAILED", `${what} complains without end: ${said}`);
   if (result.isCanceled) throw new AgentProblem("START_FAILED", `${what} was stopped`);
   if (result.timedOut) throw new AgentProblem("START_FAILED", `${what} took longer than ${timeLimitMs / 1000} s`);
   if (result.exitCode !== undefined) return { status: result.exitCode, stdout, said, isCut: false };

@@ -14,6 +14,7 @@ import type { Repository } from "./repository.ts";
 
 export interface MakeParts {
   readonly taskId: string;
+  readonly taskCreatedAt: number | null;
   readonly repository: Repository;
   readonly config: Pick<Config, "worktreeRoot" | "dataDirectory">;
   /** In the workspace. */
@@ -25,6 +26,11 @@ export async function makeWorktree(parts: MakeParts): Promise<WorktreeRecord> {
   const { taskId, repository, config } = parts;
   const known = readWorktreeRecord(config.dataDirectory, taskId);
   if (known === null) return finish(parts, await begin(parts));
+  if (known.taskCreatedAt !== parts.taskCreatedAt) {
+    throw noWorktree(
+      `an earlier task of the id ${taskId} has left its worktree (${known.path}): look at it, and remove it first (jarvis-orchestrator task rmtree ${taskId})`,
+    );
+  }
   if (known.repository !== repository.directory) {
     throw noWorktree(
       `task ${taskId} has a worktree of another repository already (${known.checkout}): remove that first (jarvis-orchestrator task rmtree ${taskId})`,
@@ -76,6 +82,7 @@ async function begin(parts: MakeParts): Promise<WorktreeRecord> {
   const record: WorktreeRecord = {
     version: 1,
     taskId,
+    taskCreatedAt: parts.taskCreatedAt,
     state: "making",
     repository: directory,
     checkout,

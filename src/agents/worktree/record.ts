@@ -9,6 +9,8 @@ import { safeName } from "./names.ts";
 export interface WorktreeRecord {
   readonly version: 1;
   readonly taskId: string;
+  /** Ms since the epoch: after its deletion, another task may get its id. */
+  readonly taskCreatedAt: number | null;
   /** `making`: nobody has worked in it yet, and all that is there of it is git's and ours. */
   readonly state: "making" | "ready" | "removing";
   /** The repository's own directory (git's "common directory"). All paths are absolute and without symlinks. */

@@ -28,11 +28,15 @@ export interface Worktrees extends TaskWorktrees {
   find(taskId: string): WorktreePlace;
   /** As it was made, whatever is there by now; `null` = it never was. */
   known(taskId: string): Worktree | null;
+  /** Breaks off what is under way: the daemon goes. What was begun is gone on with when it is asked for again. */
+  close(): void;
 }
 
 export interface PrepareOptions {
   readonly signal: AbortSignal;
   readonly timeLimitMs: number;
+  /** When the task was made, ms since the epoch: another one of the same id does not get what was left of it. */
+  readonly taskCreatedAt: number | null;
 }
 
 /** A reviewer does not wait longer for a diff. */
@@ -43,15 +47,19 @@ export function createWorktrees(config: () => Config, environment: NodeJS.Proces
   /** Changes of a repository, and looks at it: two queues, since a look need not wait until a large worktree is made. */
   const changes = new OneByOne();
   const looks = new OneByOne();
+  const closing = new AbortController();
   const record = (taskId: string) => readWorktreeRecord(config().dataDirectory, taskId);
 
   return {
-    async prepare(taskId, workspace, { signal, timeLimitMs }) {
+    async prepare(taskId, workspace, { signal: own, timeLimitMs, taskCreatedAt }) {
+      const signal = AbortSignal.any([own, closing.signal]);
       const git: GitPlace = { cwd: workspace, environment, signal, timeLimitMs };
       const repository = await repositoryOf(workspace, git);
-      return changes.run(repository.directory, async () => {
-        if (signal.aborted) throw new AgentProblem("START_FAILED", "it was stopped while its worktree was made");
-        return placeOf(await makeWorktree({ taskId, repository, config: config(), git }));
+      const make = async () =>
+        placeOf(await makeWorktree({ taskId, taskCreatedAt, repository, config: config(), git }));
+      return changes.run(repository.directory, make, signal).catch((error: unknown) => {
+        if (!signal.aborted) throw error;
+        throw new AgentProblem("START_FAILED", "it was stopped while its worktree was made", { cause: error });
       });
     },
     find(taskId) {
@@ -67,20 +75,24 @@ export function createWorktrees(config: () => Config, environment: NodeJS.Proces
     async diff(taskId, bytesMax) {
       const found = record(taskId);
       if (found === null) return null;
-      const git: GitPlace = { cwd: "/", environment, timeLimitMs: REVIEW_LIMIT_MS };
-      return looks.run(found.repository, () => changesOf(found, git, bytesMax));
+      const { signal } = closing;
+      const git: GitPlace = { cwd: "/", environment, signal, timeLimitMs: REVIEW_LIMIT_MS };
+      return looks.run(found.repository, () => changesOf(found, git, bytesMax), signal);
     },
     async remove(taskId, { force, isFree }) {
       const first = record(taskId);
       if (first === null) return "none";
-      return changes.run(first.repository, async () => {
+      const { signal } = closing;
+      const remove = async () => {
         // As it is when it is this one's turn.
         const found = record(taskId);
         if (found === null) return "none";
-        const git = { cwd: "/", environment, timeLimitMs: REMOVE_LIMIT_MS };
+        const git = { cwd: "/", environment, signal, timeLimitMs: REMOVE_LIMIT_MS };
         return removeWorktree({ record: found, dataDirectory: config().dataDirectory, git, force, isFree });
-      });
+      };
+      return changes.run(first.repository, remove, signal);
     },
+    close: () => closing.abort(new AgentProblem("START_FAILED", "the daemon is stopping")),
   };
 }
 

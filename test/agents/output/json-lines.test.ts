@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import t from "tap";
+import { lineFormat, OUTPUT_FORMATS } from "../../../src/agents/output/formats.ts";
 import { LINE_BYTES_MAX, LineSplitter, parse, readLine } from "../../../src/agents/output/json-lines.ts";
-import type { Said } from "../../../src/agents/output/said.ts";
+import type { Fields, Said } from "../../../src/agents/output/said.ts";
 
 /** Pieces of what programs print: characters of one to four bytes, both kinds of line break, JSON. */
 const text = fc
@@ -88,3 +91,39 @@ t.test("what is no object of JSON says nothing", async (t) => {
   );
   t.not(parse(`{"a":${"[".repeat(50_000)}${"]".repeat(50_000)}}`), null, "depth is no danger either");
 });
+
+t.test("no line that was recorded can be changed into one that throws, whatever it is made of", async (t) => {
+  const fixtures = fileURLToPath(new URL("fixtures/", import.meta.url));
+  // Neither a text nor a number, and nothing makes one of them.
+  const trap = { toString: 1, valueOf: 1 };
+  let lines = 0;
+  for (const format of OUTPUT_FORMATS) {
+    const understand = lineFormat(format)?.understand;
+    if (understand === undefined) continue;
+    for (const name of readdirSync(`${fixtures}${format}`).filter((file) => file.endsWith(".stdout.jsonl"))) {
+      for (const line of readFileSync(`${fixtures}${format}/${name}`, "utf8").split("\n")) {
+        for (const hostile of trapsIn(parse(line), trap)) {
+          lines++;
+          try {
+            understand(hostile as Fields);
+          } catch (error) {
+            t.fail(`${format}: ${error}`, { hostile });
+          }
+        }
+      }
+    }
+  }
+  t.ok(lines > 1000, `${lines} lines`);
+});
+
+/** The value once for each place in it, with the trap there. */
+function* trapsIn(value: unknown, trap: unknown): Generator<unknown> {
+  if (typeof value !== "object" || value === null) return;
+  const entries = Object.entries(value).slice(0, 40);
+  for (const [key, inner] of entries) {
+    const copy = (at: unknown) => (Array.isArray(value) ? value.with(Number(key), at) : { ...value, [key]: at });
+    yield copy(trap);
+    yield copy("constructor");
+    for (const changed of trapsIn(inner, trap)) yield copy(changed);
+  }
+}
