@@ -181,6 +181,33 @@ exec ${git("/", "--exec-path")}/git "$@"
   t.match((await client.get<TaskDiff>("/api/tasks/t/diff")).files, [{ path: "committed.txt" }, { path: "left.txt" }]);
 });
 
+t.test("a stop waits for no git, and what was broken off is gone on with", async (t) => {
+  const { home, repository, task } = setUp(t);
+  const real = `${git("/", "--exec-path")}/git`;
+  const slow = `#!/bin/sh
+case "$1 $2" in "worktree remove") touch ${home.path("removing")}; exec sleep 600 ;; esac
+exec ${real} "$@"
+`;
+  writeFileSync(join(mkdirAt(home.path("bin")), "git"), slow, { mode: 0o755 });
+  const first = await home.start({ env: { PATH: `${home.path("bin")}:${process.env["PATH"]}` } });
+  await first.client.post("/api/tasks", { ...task, id: "t", assignee: "idle" });
+  await first.client.ended((await first.client.dispatch()).dispatched?.[0]?.sessionId ?? "");
+  const removal = first.client.send("DELETE", "/api/tasks/t/worktree?force=true");
+  await fileSays(home.path("removing"), /^/);
+  // Waits for its turn.
+  await first.client.post("/api/tasks", { ...task, id: "u", assignee: "idle" });
+  const queued = (await first.client.dispatch()).dispatched?.[0]?.sessionId ?? "";
+  const askedAt = performance.now();
+  t.same(await first.stop(), { code: 0, signal: null });
+  t.ok(performance.now() - askedAt < 10_000, "as for every stop");
+  t.equal((await removal).status, 409);
+
+  const { client } = await home.start();
+  t.match(await client.ended(queued), { status: "completed" });
+  t.equal((await client.send("DELETE", "/api/tasks/t/worktree?force=true")).status, 204);
+  t.same(git(repository.path, "branch", "--format=%(refname:short)").split("\n"), ["jarvis/u", "main"]);
+});
+
 function mkdirAt(path: string): string {
   mkdirSync(path);
   return path;

@@ -95,7 +95,10 @@ export class Summarizer {
         return;
       case "end":
         this.#hasEnded = true;
-        if (said.text !== undefined && said.text.trim() !== "") this.#text = said.text;
+        if (said.text === undefined) return;
+        // Where the result is told, it is that, also when it is nothing: what was said on the way is none.
+        this.#text = said.text;
+        this.#before = "";
         return;
       case "tool result":
         return;
