@@ -132,7 +132,8 @@ async function checkOut(place: GitPlace, gitDirectory: string, path: string): Pr
   for (let waitedMs = 0; ; waitedMs += LOCK_LOOK_MS) {
     const { status, said } = await git({ ...own, config }, ["reset", "--hard", "--quiet"]);
     if (status === 0) return;
-    const isLocked = existsSync(join(gitDirectory, "index.lock"));
+    // By its words too: whoever held it may have let go since.
+    const isLocked = /index\.lock/.test(said) || existsSync(join(gitDirectory, "index.lock"));
     if (!isLocked) throw new AgentProblem("START_FAILED", `git could not fill the worktree: ${said}`);
     if (waitedMs >= LOCK_WAIT_MS) {
       // Nobody has worked here yet, and no git of ours takes so long: who made it is dead. The next attempt begins without it.
