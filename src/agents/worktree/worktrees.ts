@@ -28,7 +28,10 @@ export interface Worktrees extends TaskWorktrees {
   find(taskId: string): WorktreePlace;
   /** As it was made, whatever is there by now; `null` = it never was. */
   known(taskId: string): Worktree | null;
-  /** Breaks off what is under way: the daemon goes. What was begun is gone on with when it is asked for again. */
+  /**
+   * Breaks off diffs and removals: the daemon goes. What was begun is gone on with when it is asked for again. What is prepared is not its
+   * own to break off: whoever lets go of a run does that, and the run is none that failed.
+   */
   close(): void;
 }
 
@@ -51,8 +54,7 @@ export function createWorktrees(config: () => Config, environment: NodeJS.Proces
   const record = (taskId: string) => readWorktreeRecord(config().dataDirectory, taskId);
 
   return {
-    async prepare(taskId, workspace, { signal: own, timeLimitMs, taskCreatedAt }) {
-      const signal = AbortSignal.any([own, closing.signal]);
+    async prepare(taskId, workspace, { signal, timeLimitMs, taskCreatedAt }) {
       const git: GitPlace = { cwd: workspace, environment, signal, timeLimitMs };
       const repository = await repositoryOf(workspace, git);
       const make = async () =>
