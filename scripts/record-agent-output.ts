@@ -192,8 +192,8 @@ function renamed(server: ModelServer, home: string, root: string): readonly (rea
   return [
     [server.url.replace("http://", ""), "127.0.0.1:8080"],
     [home, "/home/user"],
-    [join(root, "project"), "/home/user/work/project"],
-    [join(root, "other"), "/home/user/work/other"],
+    [join(root, "project"), "/home/user/code/project"],
+    [join(root, "other"), "/home/user/code/other"],
     // Claude Code names a folder after the directory.
     [join(root, "project").replaceAll(/[^a-zA-Z0-9]/g, "-"), "-work-project"],
     [join(root, "other").replaceAll(/[^a-zA-Z0-9]/g, "-"), "-work-other"],

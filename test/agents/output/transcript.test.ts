@@ -24,9 +24,9 @@ t.test("a run is told in order: who, what it did, what came of it, what it said,
       "claude/denied",
       `— session ID, claude-sonnet-5-5
 ▸ Bash: touch refused.txt && echo done
-  touch in '/home/user/work/project/refused.txt' needs approval. The path is inside the working directories for this session ('/home/user/work/project'), and Claude Code asks before a shell command creates, changes or removes files there.
+  touch in '/home/user/code/project/refused.txt' needs approval. The path is inside the working directories for this session ('/home/user/code/project'), and Claude Code asks before a shell command creates, changes or removes files there.
   ✗ it failed
-TOOL-RESULT: touch in '/home/user/work/project/refused.txt' needs approval. The path is inside the working directories for this session ('/home/user/work/project'), and Claude Code asks b
+TOOL-RESULT: touch in '/home/user/code/project/refused.txt' needs approval. The path is inside the working directories for this session ('/home/user/code/project'), and Claude Code asks b
   ✗ not allowed: Bash
 — done
 `,
