@@ -73,7 +73,7 @@ export function worktreeRoutes(app: App, services: Services): void {
     return new ProblemError(
       404,
       "WORKTREE_NOT_FOUND",
-      `task ${id} has no worktree: none of its sessions worked in one`,
+      `task ${id} has no worktree: none of its sessions worked in one, or it was removed`,
     );
   }
 }

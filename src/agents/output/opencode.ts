@@ -3,7 +3,9 @@ import { amountOf, detailOf, type Fields, fieldsOf, type Said, sumOf, textOf, us
 
 export function understandOpencode(line: Fields): readonly Said[] {
   const id = textOf(line["sessionID"]);
-  const session: readonly Said[] = id === "" ? [] : [{ is: "session", id }];
+  // It stands in every line; a transcript need not say so with each.
+  const isTold = id !== "" && (line["type"] === "step_start" || line["type"] === "error");
+  const session: readonly Said[] = isTold ? [{ is: "session", id }] : [];
   return [...session, ...partOf(line)];
 }
 
